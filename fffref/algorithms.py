@@ -1,0 +1,166 @@
+"""The papers' pseudo-code as plain recursion and loops over scalars and rows: slow, obviously right.
+
+This file is the oracle of all tests. It is never optimised and shares no code with the layers: what it needs
+(sigmoid, the activations, a dot product) it spells out. Symbols are the papers' own; where the indices of the
+printed algorithms do not fit their own text, the docstring says what was mended.
+
+[1] P. Belcak and R. Wattenhofer, "Fast Feedforward Networks", arXiv 2308.14711, Algorithm 1.
+[2] P. Belcak and R. Wattenhofer, "Exponentially Faster Language Modelling", arXiv 2311.10770, Algorithm 1.
+"""
+
+import math
+
+
+def sigma(z):
+    """Logistic function of one number."""
+    return 1 / (1 + math.exp(-z)) if z >= 0 else math.exp(z) / (1 + math.exp(z))
+
+
+def Activation(name, z):
+    """Activation of one number."""
+    if name == "relu":
+        return z if z > 0 else 0.0 * z if math.isnan(z) else 0.0
+    if name == "gelu":
+        return z * (1 + math.erf(z / math.sqrt(2))) / 2
+    return {"tanh": math.tanh, "identity": float}[name](z)
+
+
+def dot(a, b):
+    """Inner product of two rows."""
+    return math.fsum(float(p) * float(q) for p, q in zip(a, b, strict=True))
+
+
+def leaf(iota, fff, n):
+    """Output of leaf network n, a feedforward net with both of its biases, as a list."""
+    hidden = [
+        Activation(fff.activation, dot(iota, weight) + float(bias))
+        for weight, bias in zip(fff.leaf_in_weight[n], fff.leaf_in_bias[n], strict=True)
+    ]
+    return [
+        math.fsum(h * float(row[o]) for h, row in zip(hidden, fff.leaf_out_weight[n], strict=True)) + float(bias)
+        for o, bias in enumerate(fff.leaf_out_bias[n])
+    ]
+
+
+def FORWARD_T(iota, fff, m=0, n=0, temperature=1.0):
+    """Algorithm 1 of [1], training: the soft output of the subtree under node N_{m,n}.
+
+    Parameters
+    ----------
+    iota : sequence of float
+        One input.
+    fff : LeafFFF
+        Only its arrays and the activation's name are read.
+    m, n : int
+        Level, and position within the level. Node N_{m,n} is number 2^m - 1 + n in level order; its children
+        are N_{m+1,2n} (left) and N_{m+1,2n+1} (right). At m = d, it is leaf n.
+    temperature : float
+        Divides the logit; 1 in the paper.
+
+    Returns
+    -------
+    list of float
+
+    Notes
+    -----
+    The choice c weighs the right child and 1 - c the left one, as in the authors' package. (With c and 1 - c
+    exchanged, the same function is had by negating every node: a convention, but weights do not carry over.)
+    """
+    if 2**m - 1 == len(fff.node_bias):
+        return leaf(iota, fff, n)
+    N = 2**m - 1 + n
+    c = sigma((dot(iota, fff.node_weight[N]) + float(fff.node_bias[N])) / temperature)
+    left = FORWARD_T(iota, fff, m + 1, 2 * n, temperature)
+    right = FORWARD_T(iota, fff, m + 1, 2 * n + 1, temperature)
+    return [(1 - c) * a + c * b for a, b in zip(left, right, strict=True)]
+
+
+def FORWARD_I(iota, fff, m=0, n=0):
+    """Algorithm 1 of [1], inference: the hard output of the subtree under N_{m,n}, and the leaf reached.
+
+    Parameters
+    ----------
+    iota, fff, m, n
+        As in `FORWARD_T`.
+
+    Returns
+    -------
+    output : list of float
+    n : int
+        The leaf.
+
+    Notes
+    -----
+    Right iff c >= 1/2. It is written here as z >= 0, which is the same for real numbers; in floating point,
+    sigma of a tiny negative z rounds to 1/2.
+    """
+    if 2**m - 1 == len(fff.node_bias):
+        return leaf(iota, fff, n), n
+    N = 2**m - 1 + n
+    z = dot(iota, fff.node_weight[N]) + float(fff.node_bias[N])
+    if z >= 0:
+        return FORWARD_I(iota, fff, m + 1, 2 * n + 1)
+    return FORWARD_I(iota, fff, m + 1, 2 * n)
+
+
+def CMM(I, W_in, b_in):
+    """Algorithm 1 of [2], conditional matrix multiplication: logits and nodes on the path of every row.
+
+    Parameters
+    ----------
+    I : sequence of B rows
+    W_in, b_in : 2^D - 1 rows, 2^D - 1 numbers
+
+    Returns
+    -------
+    L : list of B lists of D float
+        Logits.
+    N : list of B lists of D int
+        Nodes, in level order.
+
+    Notes
+    -----
+    The printed loop and the printed output sum do not run over the same indices; here every visited node has
+    its logit, and the input bias is added, as in the authors' training code.
+    """
+    D = (len(W_in) + 1).bit_length() - 1
+    L = [[0.0] * D for _ in I]
+    N = [[0] * D for _ in I]
+    for i, iota in enumerate(I):
+        node = 0
+        for d in range(D):
+            N[i][d] = node
+            L[i][d] = dot(iota, W_in[node]) + float(b_in[node])
+            node = 2 * node + 1 + (1 if L[i][d] > 0 else 0)
+    return L, N
+
+
+def FFF_I(I, fff):
+    """Algorithm 1 of [2], inference: O_i = sum_d Activation(L_{i,d}) W_out[N_{i,d}], summed over the trees.
+
+    Parameters
+    ----------
+    I : sequence of B rows
+    fff : PathFFF
+        Only its arrays and the activation's name are read.
+
+    Returns
+    -------
+    O : list of B lists of float
+    N : list of B lists, one per tree, of nodes
+    """
+    O = [[0.0] * fff.out_weight.shape[-1] for _ in I]  # noqa: E741
+    nodes = [[] for _ in I]
+    for W_in, b_in, W_out in zip(fff.in_weight, fff.in_bias, fff.out_weight, strict=True):
+        L, N = CMM(I, W_in, b_in)
+        for i in range(len(I)):
+            nodes[i].append(N[i])
+            for z, n in zip(L[i], N[i], strict=True):
+                for o in range(len(O[i])):
+                    O[i][o] += Activation(fff.activation, z) * float(W_out[n][o])
+    return O, nodes
+
+
+def path_mask(fff, N):
+    """The 0/1 mask (K, M) of one row's path: what the authors' release multiplies a dense layer by."""
+    return [[1 if n in path else 0 for n in range(len(b_in))] for path, b_in in zip(N, fff.in_bias, strict=True)]

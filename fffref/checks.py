@@ -1,0 +1,87 @@
+"""Bad input is refused here, with a message that says what was expected, what came and what to do."""
+
+import numbers
+
+import numpy as np
+
+DTYPES = ("float32", "float64", "complex128")  # the last for complex-step derivatives only
+
+
+def integer(name, value, least, most=None):
+    """Return `value` as an int of at least `least` (and at most `most`); refuse floats, booleans and strings."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{name} must be an integer, got {value!r}; pass a whole number such as {max(least, 1)}")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, got {value}")
+    if most is not None and value > most:
+        raise ValueError(f"{name} must be at most {most}, got {value}")
+    return int(value)
+
+
+def number(name, value, least=-np.inf, most=np.inf, exclusive=False):
+    """Return `value` as a finite float in `[least, most]`, or in `(least, most]` where `exclusive`."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    too_low = value <= least if exclusive else value < least
+    if not np.isfinite(value) or too_low or value > most:
+        low = f"above {least}" if exclusive else f"at least {least}"
+        bounds = [low] * np.isfinite(least) + [f"at most {most}"] * np.isfinite(most)
+        raise ValueError(f"{name} must be finite{''.join(f', {bound}' for bound in bounds)}, got {value}")
+    return float(value)
+
+
+def one_of(name, value, choices):
+    """Return `value` if it is one of `choices`."""
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+    return value
+
+
+def dtype(value, allowed=DTYPES):
+    """Return `value` as a NumPy dtype if layers can have it."""
+    try:
+        found = np.dtype(value)
+    except TypeError:
+        found = None
+    if found is None or found.name not in allowed:
+        raise TypeError(f"dtype must be one of {', '.join(allowed)}, got {value!r}")
+    return found
+
+
+def array(name, value, shape, dtype):
+    """Return `value` as an array of this `dtype` whose shape matches `shape`, where None matches any length.
+
+    A leading Ellipsis in `shape` stands for any number of leading axes.
+    """
+    value = np.asarray(value)
+    if value.dtype != dtype:
+        raise TypeError(
+            f"{name} must have the layer's dtype {np.dtype(dtype)}, got {value.dtype}; "
+            f"convert it with .astype(np.{np.dtype(dtype)}), or the layer with layer.astype"
+        )
+    tail = shape[1:] if shape[:1] == (...,) else shape
+    found = value.shape[value.ndim - len(tail) :] if shape[:1] == (...,) else value.shape
+    if len(found) != len(tail) or any(w not in (None, f) for w, f in zip(tail, found, strict=True)):
+        wanted = ", ".join("..." if w is ... else "any" if w is None else str(w) for w in shape)
+        raise ValueError(f"{name} must have shape ({wanted}), got {value.shape}")
+    return value
+
+
+def labels(value, shape, n_classes):
+    """Return `value` as an integer array of this `shape` with entries in `[0, n_classes)`."""
+    value = np.asarray(value)
+    if value.dtype.kind not in "iu":
+        raise TypeError(f"labels must be integers, got {value.dtype}; pass class numbers 0 to {n_classes - 1}")
+    if value.shape != shape:
+        raise ValueError(f"labels must have shape {shape}, one per output row, got {value.shape}")
+    wrong = (value < 0) | (value >= n_classes)
+    if wrong.any():
+        raise ValueError(f"labels must lie in 0 to {n_classes - 1}, got {value[wrong].flat[0]}")
+    return value
+
+
+def generator(name, value):
+    """Return `value` if it is a NumPy Generator: randomness is always handed in, never hidden."""
+    if not isinstance(value, np.random.Generator):
+        raise TypeError(f"{name} must be a numpy.random.Generator, got {value!r}; pass np.random.default_rng(0)")
+    return value
