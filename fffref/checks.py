@@ -85,3 +85,10 @@ def generator(name, value):
     if not isinstance(value, np.random.Generator):
         raise TypeError(f"{name} must be a numpy.random.Generator, got {value!r}; pass np.random.default_rng(0)")
     return value
+
+
+def floating(name, value):
+    """Refuse what is no NumPy array of a dtype that layers can have."""
+    if not isinstance(value, np.ndarray) or value.dtype.name not in DTYPES:
+        found = getattr(value, "dtype", type(value).__name__)
+        raise TypeError(f"{name} must be a NumPy array of {', '.join(DTYPES)}, got {found}")
