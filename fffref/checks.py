@@ -18,15 +18,15 @@ def integer(name, value, least, most=None):
     return int(value)
 
 
-def number(name, value, least=-np.inf, most=np.inf, exclusive=False):
-    """Return `value` as a finite float in `[least, most]`, or in `(least, most]` where `exclusive`."""
+def number(name, value, interval):
+    """Return `value` as a float inside `interval`, written as in "[0, 1)"; NaN is inside none."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a number, got {value!r}")
-    too_low = value <= least if exclusive else value < least
-    if not np.isfinite(value) or too_low or value > most:
-        low = f"above {least}" if exclusive else f"at least {least}"
-        bounds = [low] * np.isfinite(least) + [f"at most {most}"] * np.isfinite(most)
-        raise ValueError(f"{name} must be finite{''.join(f', {bound}' for bound in bounds)}, got {value}")
+    least, most = map(float, interval[1:-1].split(","))
+    above = value > least or (interval[0] == "[" and value == least)
+    below = value < most or (interval[-1] == "]" and value == most)
+    if not (above and below):
+        raise ValueError(f"{name} must lie in {interval}, got {value}")
     return float(value)
 
 

@@ -166,7 +166,7 @@ class LeafFFF(Layer):
         Parameters
         ----------
         x : ndarray (..., n_in)
-        temperature : float, above 0
+        temperature : float, at least 1e-30
             Divides the logits of the choices; towards 0, soft becomes hard.
         transpose_prob : float in [0, 1]
             Randomised child transposition: per sample and node, c becomes 1 - c with this probability
@@ -301,8 +301,8 @@ class LeafFFF(Layer):
 
     def _logit_scale(self, B, temperature, transpose_prob, rng):
         """1 / temperature, negated where the children change places: sigmoid(-z) = 1 - sigmoid(z)."""
-        scale = self.dtype.type(1 / checks.number("temperature", temperature, 0, exclusive=True))
-        if checks.number("transpose_prob", transpose_prob, 0, 1) == 0:
+        scale = self.dtype.type(1 / checks.number("temperature", temperature, "[1e-30, inf)"))
+        if checks.number("transpose_prob", transpose_prob, "[0, 1]") == 0:
             return scale
         transposed = checks.generator("rng", rng).random((B, len(self.node_weight))) < transpose_prob
         return np.where(transposed, -scale, scale)

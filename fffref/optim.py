@@ -26,7 +26,7 @@ class SGD:
     momentum: float = 0.0
 
     def __post_init__(self):
-        checks.number("momentum", self.momentum, 0, np.nextafter(1, 0))
+        checks.number("momentum", self.momentum, "[0, 1)")
 
     def init(self, layer):
         """Return the state before the first step: no velocity yet."""
@@ -81,9 +81,9 @@ class Adam:
     epsilon: float = 1e-8
 
     def __post_init__(self):
-        checks.number("beta1", self.beta1, 0, np.nextafter(1, 0))
-        checks.number("beta2", self.beta2, 0, np.nextafter(1, 0))
-        checks.number("epsilon", self.epsilon, 0, exclusive=True)
+        checks.number("beta1", self.beta1, "[0, 1)")
+        checks.number("beta2", self.beta2, "[0, 1)")
+        checks.number("epsilon", self.epsilon, "(0, inf)")
 
     def init(self, layer):
         """Return the state before the first step: both moments 0."""

@@ -1,0 +1,65 @@
+"""Numbers that change during training, as functions of progress: 0 at the first step, 1 at the end."""
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Constant:
+    """`value`, always."""
+
+    value: float
+
+    def __call__(self, progress):
+        return self.value
+
+
+@dataclass(frozen=True)
+class Linear:
+    """Straight line from `start` to `end`."""
+
+    start: float
+    end: float
+
+    def __call__(self, progress):
+        return self.start + (self.end - self.start) * progress
+
+
+@dataclass(frozen=True)
+class Geometric:
+    """From `start` to `end` by equal factors, start (end / start)^progress; both above 0. Suits temperatures."""
+
+    start: float
+    end: float
+
+    def __post_init__(self):
+        if not (self.start > 0 and self.end > 0):
+            raise ValueError(f"a geometric schedule goes between numbers above 0, got {self.start} and {self.end}")
+
+    def __call__(self, progress):
+        return self.start * (self.end / self.start) ** progress
+
+
+@dataclass(frozen=True)
+class OneCycle:
+    """Up to `peak` over the first `warmup` share by a half cosine, then down to 0 by another. Suits learning rates.
+
+    Smith and Topin, "Super-Convergence", arXiv 1708.07120; the cosine form is PyTorch's.
+    """
+
+    peak: float
+    warmup: float = 0.25
+
+    def __post_init__(self):
+        if not 0 < self.warmup < 1:
+            raise ValueError(f"warmup must lie between 0 and 1, got {self.warmup}")
+
+    def __call__(self, progress):
+        if progress < self.warmup:
+            return self.peak * (1 - math.cos(math.pi * progress / self.warmup)) / 2
+        return self.peak * (1 + math.cos(math.pi * (progress - self.warmup) / (1 - self.warmup))) / 2
+
+
+def schedule(value):
+    """Return `value` if it is a schedule (anything callable), else the constant of that value."""
+    return value if callable(value) else Constant(value)

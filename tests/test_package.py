@@ -1,0 +1,112 @@
+"""The house: quick import, arrows that point one way, two lists of packages that agree, documented names."""
+
+import ast
+import importlib
+import inspect
+import pathlib
+import re
+import subprocess
+import sys
+import tomllib
+
+import pytest
+import yaml
+
+import fffref
+
+ROOT = pathlib.Path(__file__).parent.parent
+# A module imports only from those before it.
+ORDER = (
+    "checks activations tree algorithms layer losses leaf_fff path_fff dense_ff optim schedules files checkpoints "
+    "training gradcheck datasets plots demo cli __main__"
+).split()
+
+
+def source(name):
+    return (ROOT / "fffref" / f"{name}.py").read_text()
+
+
+def test_every_module_is_in_the_order_and_the_order_names_only_modules():
+    assert {p.stem for p in (ROOT / "fffref").glob("*.py")} - {"__init__"} == set(ORDER)
+
+
+@pytest.mark.parametrize("name", ORDER)
+def test_arrows_between_modules_point_one_way(name):
+    imported = {
+        alias.name if node.module is None else node.module
+        for node in ast.walk(ast.parse(source(name)))
+        if isinstance(node, ast.ImportFrom) and node.level == 1
+        for alias in node.names
+    }
+    modules = imported & set(ORDER)
+    assert all(ORDER.index(module) < ORDER.index(name) for module in modules), modules
+
+
+def test_the_oracle_shares_no_code_with_what_it_judges():
+    assert re.findall(r"^(?:from|import) .*", source("algorithms"), re.M) == ["import math"]
+
+
+@pytest.mark.parametrize("name", [name for name in ORDER if name != "__main__"])
+def test_every_public_name_has_a_docstring(name):
+    module = importlib.import_module(f"fffref.{name}")
+    assert module.__doc__
+    for label, thing in vars(module).items():
+        if label.startswith("_") or getattr(thing, "__module__", None) != module.__name__:
+            continue
+        members = vars(thing).items() if inspect.isclass(thing) else ()
+        for inner, member in [(label, thing), *members]:
+            if inner.startswith("_") or not (inspect.isroutine(member) or inspect.isclass(member)):
+                continue
+            assert inspect.getdoc(member), f"{name}.{label}.{inner}"
+
+
+@pytest.mark.parametrize("cls", [fffref.LeafFFF, fffref.PathFFF, fffref.DenseFF])
+def test_docstrings_name_every_parameter(cls):
+    members = [cls, cls.init, cls.forward, cls.backward, cls.forward_hard]
+    for member in members:
+        for parameter in inspect.signature(member).parameters:
+            if parameter not in ("self", "cls"):
+                assert re.search(rf"\b{parameter}\b.* : ", inspect.getdoc(member)), f"{member}: {parameter}"
+
+
+def python(code):
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+
+def test_import_leaves_heavy_packages_alone():
+    heavy = {"numba", "matplotlib", "scipy.special", "scipy.sparse", "tqdm", "safetensors"}
+    assert set(python("import sys, fffref; print(*sys.modules)").split()) & heavy == set()
+
+
+def test_import_takes_little_more_than_numpys():
+    code = "import time; s = time.perf_counter(); import numpy; m = time.perf_counter(); import fffref; "
+    code += "print(time.perf_counter() - m)"
+    assert min(float(python(code)) for _ in range(5)) < 0.15  # the least of five: the rest is other people's load
+
+
+def test_conda_and_pip_ask_for_the_same_packages_and_bounds():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    pip = set(project["dependencies"]).union(*project["optional-dependencies"].values())
+    conda = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    conda = {package for package in conda if isinstance(package, str) and package != "pip"}
+    assert conda == pip | {f"python{project['requires-python']}"}
+
+
+def test_the_version_is_written_once_more_and_agrees():
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == fffref.__version__
+
+
+def test_the_code_in_the_readme_runs():
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    assert blocks
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), {})
+
+
+def test_the_links_in_the_readme_lead_somewhere():
+    links = re.findall(r"\]\((?!http|#)([^)#]+)", (ROOT / "README.md").read_text())
+    assert links and all((ROOT / link).exists() for link in links), links
+
+
+def test_continuous_integration_runs_the_readmes_command():
+    assert "make test" in (ROOT / ".ci" / "run").read_text() and "make test" in (ROOT / "README.md").read_text()
