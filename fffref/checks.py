@@ -56,8 +56,8 @@ def array(name, value, shape, dtype):
     value = np.asarray(value)
     if value.dtype != dtype:
         raise TypeError(
-            f"{name} must have the layer's dtype {np.dtype(dtype)}, got {value.dtype}; "
-            f"convert it with .astype(np.{np.dtype(dtype)}), or the layer with layer.astype"
+            f"{name} must have dtype {np.dtype(dtype)}, got {value.dtype}; "
+            f"convert it with .astype(np.{np.dtype(dtype)}), or convert the other side (layer.astype)"
         )
     tail = shape[1:] if shape[:1] == (...,) else shape
     found = value.shape[value.ndim - len(tail) :] if shape[:1] == (...,) else value.shape

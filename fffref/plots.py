@@ -132,10 +132,9 @@ def node_weights(weight, image_shape, levels=4):
     with rc_context(STYLE):
         columns = 2 ** (levels - 1)
         figure = Figure(figsize=(1.35 * columns + 0.9, 1.55 * levels + 0.6), layout="constrained")
-        grid = figure.add_gridspec(levels, 2 * columns)
+        grid = figure.add_gridspec(levels, 2 * columns + 1, width_ratios=[1] * 2 * columns + [0.3])  # last: colour bar
         shown = weight[: tree.n_nodes(levels)]
         limit = np.quantile(np.abs(shown), 0.995)
-        panels = []
         for k in range(levels):
             span = 2 * columns // 2**k
             for i, node in enumerate(range(*tree.level(k).indices(len(shown)))):
@@ -143,10 +142,9 @@ def node_weights(weight, image_shape, levels=4):
                 image = panel.imshow(weight[node].reshape(image_shape), cmap="PuOr", vmin=-limit, vmax=limit)
                 panel.set_title(f"node {node}", fontsize=9, loc="center", pad=3)
                 panel.set_axis_off()
-                panels.append(panel)
-        bar = figure.colorbar(image, ax=panels, shrink=0.6, aspect=25, label="weight")
-        bar.ax.text(0.5, 1.04, "right", transform=bar.ax.transAxes, ha="center")
-        bar.ax.text(0.5, -0.04, "left", transform=bar.ax.transAxes, ha="center", va="top")
+        bar = figure.colorbar(image, cax=figure.add_subplot(grid[:, -1]), label="weight", aspect=25)
+        bar.ax.set_title("right", fontsize=10, loc="center")
+        bar.ax.set_xlabel("left", fontsize=10)
         figure.suptitle("What each node looks at: ink on purple sends right, ink on orange sends left", fontsize=12)
     return figure
 

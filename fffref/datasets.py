@@ -1,0 +1,239 @@
+"""MNIST, FashionMNIST and the sample of MNIST that ships inside the package, from standard IDX files.
+
+A file is looked for on this machine first; only if it is nowhere is it downloaded, into the user's cache, and
+its uncompressed content held against a SHA-256.
+"""
+
+import gzip
+import hashlib
+import os
+import pathlib
+import urllib.request
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+import platformdirs
+
+from . import checks, files
+
+EMBEDDED = pathlib.Path(__file__).parent / "data"
+SYSTEM = pathlib.Path("/usr/share/datasets")  # Debian's package dataset-fashion-mnist
+FILES = (
+    "train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte",
+)  # fmt: skip
+MIRRORS = {
+    "mnist": (
+        "https://ossci-datasets.s3.amazonaws.com/mnist",
+        "https://storage.googleapis.com/cvdf-datasets/mnist",
+    ),
+    "fashion-mnist": (
+        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",
+        "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion",
+    ),
+}
+# Of the uncompressed content: compressed bytes differ from mirror to mirror.
+SHA256 = {
+    "mnist": {
+        "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+        "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+        "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+        "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+    },
+    "fashion-mnist": {
+        "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+        "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+        "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+        "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+    },
+}
+NAMES = ("mnist-small", *MIRRORS)
+TIMEOUT = 30.0  # seconds without a byte
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Images and their classes, the official split.
+
+    Attributes
+    ----------
+    name : str
+    x_train, x_test : ndarray of float32 (n, 784)
+        Pixels from 0 to 1, row by row.
+    y_train, y_test : ndarray of int (n,)
+        Class numbers 0 to 9.
+    n_classes : int
+    image_shape : tuple of int
+    """
+
+    name: str
+    x_train: np.ndarray
+    y_train: np.ndarray
+    x_test: np.ndarray
+    y_test: np.ndarray
+    n_classes: int = 10
+    image_shape: tuple = (28, 28)
+
+
+def load(name, folder=None, progress=True):
+    """Load a data set by its name.
+
+    Parameters
+    ----------
+    name : {"mnist-small", "mnist", "fashion-mnist"}
+        The first is a class-balanced sample of MNIST, 7,000 + 1,500 digits, inside the package.
+    folder : path-like, optional
+        Where the four IDX files are, plain or `.gz`, themselves or in a sub-folder called `name`. Without it:
+        the folder that the environment variable FFFREF_DATA names, /usr/share/datasets, the user's cache; and
+        if the files are in none of them, they are downloaded into the cache.
+    progress : bool
+        Show a bar while downloading.
+
+    Returns
+    -------
+    Dataset
+
+    Raises
+    ------
+    ValueError
+        If there is no data set of this name, a file is missing or damaged, or cannot be downloaded.
+    """
+    checks.one_of("data set", name, NAMES)
+    found = _find(name, folder)
+    if found is None:
+        found = _cache() / name
+        _download(name, found, progress)
+    x_train, y_train, x_test, y_test = (read_idx(_existing(found / file)) for file in FILES)
+    for kind, images, labels in (("train", x_train, y_train), ("t10k", x_test, y_test)):
+        if images.shape[1:] != (28, 28) or labels.shape != images.shape[:1] or labels.max(initial=0) > 9:
+            raise ValueError(
+                f"{kind}-images and {kind}-labels in {found} do not belong together: expected (n, 28, 28) and (n,) "
+                f"with classes 0 to 9, got {images.shape} and {labels.shape}; take another copy"
+            )
+    return Dataset(name, _pixels(x_train), y_train.astype(np.int64), _pixels(x_test), y_test.astype(np.int64))
+
+
+def read_idx(path):
+    """Read an IDX file of bytes, plain or gzip-compressed.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Returns
+    -------
+    ndarray of uint8
+
+    Raises
+    ------
+    ValueError
+        If it cannot be read, is no IDX file of bytes, or is truncated.
+
+    Notes
+    -----
+    Two zero bytes, the type (8 for unsigned bytes), the number of axes, their lengths as big-endian 32-bit
+    integers, then the values.
+    """
+    path = pathlib.Path(path)
+    try:
+        content = path.read_bytes()
+        content = gzip.decompress(content) if path.suffix == ".gz" else content
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"cannot read {path}: {error}; take another copy") from error
+    if content[:3] != b"\0\0\x08" or len(content) < 4 + 4 * content[3]:
+        raise ValueError(f"{path} is no IDX file of bytes: it begins with {content[:4]!r}; take another copy")
+    start = 4 + 4 * content[3]
+    shape = tuple(map(int, np.frombuffer(content[4:start], ">u4")))
+    if len(content) - start != int(np.prod(shape, dtype=np.int64)):
+        raise ValueError(f"{path} is truncated or too long: {len(content) - start} bytes for shape {shape}")
+    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+
+
+def _pixels(images):
+    return images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
+
+
+def _find(name, folder):
+    """The first folder that has all four files; None if they must be downloaded."""
+    if name == "mnist-small":
+        return EMBEDDED / name
+    if folder is not None:
+        own = pathlib.Path(folder)
+        for place in (own, own / name):
+            if not _missing(place):
+                return place
+        missing = min(_missing(own), _missing(own / name), key=len)
+        raise ValueError(f"{own} lacks {', '.join(missing)} (or the same with .gz); {_ways(name)}")
+    shared = os.environ.get("FFFREF_DATA")
+    places = [pathlib.Path(shared), pathlib.Path(shared, name)] if shared else []
+    places += [SYSTEM / name, _cache() / name]
+    return next((place for place in places if not _missing(place)), None)
+
+
+def _missing(folder):
+    return [file for file in FILES if _existing(folder / file) is None]
+
+
+def _existing(path):
+    """The file itself or its compressed form, whichever is there."""
+    choices = (path, path.with_name(f"{path.name}.gz"))
+    return next((choice for choice in choices if choice.is_file()), None)
+
+
+def _cache():
+    return platformdirs.user_cache_path("fffref")
+
+
+def _download(name, folder, progress):
+    """Fetch what is missing from the first mirror that has it; FFFREF_MIRROR names another, used alone."""
+    own = os.environ.get("FFFREF_MIRROR")
+    mirrors = [f"{own.rstrip('/')}/{name}"] if own else MIRRORS[name]
+    for file in _missing(folder):
+        failures = []
+        for mirror in mirrors:
+            url = f"{mirror}/{file}.gz"
+            try:
+                content = _fetch(url, progress)
+                _verify(content, SHA256[name][file])
+            except (OSError, EOFError, zlib.error, ValueError) as error:
+                failures.append(f"{url}: {error}")
+                continue
+            with files.replacing(folder / f"{file}.gz") as temporary:
+                temporary.write_bytes(content)
+            break
+        else:
+            raise ValueError(f"cannot download {name} ({'; '.join(failures)}); {_ways(name)}")
+
+
+def _fetch(url, progress):
+    """The bytes behind a URL, all of them."""
+    from tqdm import tqdm  # imported where needed
+
+    with urllib.request.urlopen(url, timeout=TIMEOUT) as response:
+        length = int(response.headers.get("Content-Length") or 0)
+        label = url.rsplit("/", 1)[-1]
+        parts = []
+        with tqdm(total=length or None, desc=label, unit="B", unit_scale=True, disable=not progress) as bar:
+            while part := response.read(1 << 16):
+                parts.append(part)
+                bar.update(len(part))
+    content = b"".join(parts)
+    if length and len(content) != length:
+        raise ValueError(f"truncated, {len(content)} of {length} bytes came")
+    return content
+
+
+def _verify(content, expected):
+    found = hashlib.sha256(gzip.decompress(content)).hexdigest()
+    if found != expected:
+        raise ValueError(f"wrong SHA-256 of the uncompressed content, {found} instead of {expected}")
+
+
+def _ways(name):
+    """All ways to come by the files, for a message."""
+    debian = "install Debian's package dataset-fashion-mnist; " if name == "fashion-mnist" else ""
+    return (
+        f"ways to go on: put {', '.join(f'{file}.gz' for file in FILES)} into a folder and name it (folder=, "
+        f"--data-folder or the variable FFFREF_DATA); put them into {_cache() / name}; {debian}"
+        "name a mirror in the variable FFFREF_MIRROR; or use 'mnist-small', which is inside the package"
+    )

@@ -1,0 +1,33 @@
+"""Layers of every kind and option, for the tests that hold for all of them; and hypothesis's ways to draw them."""
+
+import numpy as np
+from hypothesis import strategies as st
+
+from fffref import DenseFF, LeafFFF, PathFFF
+from fffref.activations import ACTIVATIONS
+
+KINDS = ("LeafFFF", "PathFFF", "DenseFF")
+
+
+def make(kind, rng, n_in=5, n_out=3, depth=2, width=3, activation="gelu", dtype=np.float64):
+    """Return a layer; `width` is that of a leaf, the number of trees, or that of the dense net."""
+    if kind == "LeafFFF":
+        return LeafFFF.init(rng, n_in, n_out, depth, width, activation, dtype)
+    if kind == "PathFFF":
+        return PathFFF.init(rng, n_in, n_out, depth, width, activation, dtype)
+    return DenseFF.init(rng, n_in, n_out, width, activation, dtype)
+
+
+@st.composite
+def layers_and_inputs(draw, kind):
+    """A layer of random shape and activation, and rows for it; sometimes all on small integers, so that ties occur."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    layer = make(
+        kind, rng, n_in=draw(st.integers(1, 6)), n_out=draw(st.integers(1, 5)), depth=draw(st.integers(0, 4)),
+        width=draw(st.integers(1, 5)), activation=draw(st.sampled_from(tuple(ACTIVATIONS))),
+    )  # fmt: skip
+    x = rng.standard_normal((draw(st.integers(0, 6)), layer.n_in))
+    if draw(st.booleans()):
+        layer = layer.map(lambda array: rng.integers(-1, 2, array.shape).astype(np.float64))
+        x = rng.integers(-1, 2, x.shape).astype(np.float64)
+    return layer, x

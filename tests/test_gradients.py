@@ -1,0 +1,142 @@
+"""Every gradient of every layer, every combination of options: complex step to 1e-12, central differences to 1e-6."""
+
+import cases
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fffref import gradcheck, leaf_fff, losses, training
+from fffref.activations import ACTIVATIONS
+
+LIMITS = {"complex": 1e-12, "central": 1e-6}  # the promise, whatever gradcheck's own tolerances are
+methods = pytest.mark.parametrize("method", LIMITS)
+depths = pytest.mark.parametrize("depth", range(6))
+activation_names = pytest.mark.parametrize("activation", ACTIVATIONS)
+
+
+def verify(value, layer, x, grads, dx, method):
+    """Hold all fields and x against the limits."""
+    for name, report in gradcheck.check_layer(value, layer, x, grads, dx, method).items():
+        assert report.error <= LIMITS[method], f"{name}: {report}"
+
+
+def no_extras(tape, rng):
+    """The output alone."""
+    return 0, {}
+
+
+def linear_extras(tape, rng):
+    """Random weights on logits, choices and mixture: each of backward's further gradients by itself."""
+    value, gradients = 0, {}
+    for name in ("logit", "choice", "mixture"):
+        array = getattr(tape, name)
+        gradients[f"d{name}"] = rng.standard_normal(array.shape)
+        value = value + (gradients[f"d{name}"] * array).sum()
+    return value, gradients
+
+
+def entropy_and_balance(tape, rng):
+    """The hardening loss and the leaf balance."""
+    entropy, dlogit = losses.node_entropy(tape.logit, "mean")
+    balance, dmixture = losses.leaf_balance(tape.mixture)
+    return 0.7 * entropy + 0.3 * balance, {"dlogit": 0.7 * dlogit, "dmixture": 0.3 * dmixture}
+
+
+@methods
+@depths
+@activation_names
+@pytest.mark.parametrize("temperature", [1.0, 0.4, 3.0])
+@pytest.mark.parametrize("transpose_prob", [0.0, 0.5])
+@pytest.mark.parametrize("extras", [no_extras, linear_extras, entropy_and_balance])
+def test_leaf_fff(method, depth, activation, temperature, transpose_prob, extras, rng):
+    layer = cases.make("LeafFFF", rng, n_in=3, n_out=2, depth=depth, width=2, activation=activation)
+    x, dy = rng.standard_normal((4, 3)), rng.standard_normal((4, 2))
+
+    def forward(layer, x):  # the same transpositions and weights at each call
+        y, tape = layer.forward(x, temperature, transpose_prob, rng=np.random.default_rng(1))
+        extra, gradients = extras(tape, np.random.default_rng(2))
+        return (dy * y).sum() + extra, tape, gradients
+
+    _, tape, gradients = forward(layer, x)
+    grads, dx = layer.backward(tape, dy, **gradients)
+    verify(lambda layer, x: forward(layer, x)[0], layer, x, grads, dx, method)
+
+
+@methods
+@depths
+@activation_names
+@pytest.mark.parametrize("n_trees", [1, 3])
+def test_path_fff(method, depth, activation, n_trees, rng):
+    layer = cases.make("PathFFF", rng, n_in=3, n_out=2, depth=depth, width=n_trees, activation=activation)
+    x, dy = rng.standard_normal((4, 3)), rng.standard_normal((4, 2))
+    grads, dx = layer.backward(layer.forward(x)[1], dy)
+    verify(lambda layer, x: (dy * layer.forward(x)[0]).sum(), layer, x, grads, dx, method)
+
+
+@methods
+@activation_names
+@pytest.mark.parametrize("width", [1, 7])
+def test_dense_ff(method, activation, width, rng):
+    layer = cases.make("DenseFF", rng, width=width, activation=activation)
+    x, dy = rng.standard_normal((4, 5)), rng.standard_normal((4, 3))
+    grads, dx = layer.backward(layer.forward(x)[1], dy)
+    verify(lambda layer, x: (dy * layer.forward(x)[0]).sum(), layer, x, grads, dx, method)
+
+
+@methods
+@pytest.mark.parametrize("kind", cases.KINDS)
+@pytest.mark.parametrize("reduction", losses.REDUCTIONS)
+def test_the_training_objective(method, kind, reduction, rng):
+    layer = cases.make(kind, rng, depth=3)
+    x, labels = rng.standard_normal((6, 5)), rng.integers(3, size=6)
+    options = {"temperature": 0.6, "entropy_weight": 0.5, "entropy_reduction": reduction, "balance_weight": 0.3}
+    _, grads, dx = training.objective(layer, x, labels, **options, input_gradient=True)
+    verify(lambda layer, x: training.objective(layer, x, labels, **options)[0], layer, x, grads, dx, method)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.sampled_from(cases.KINDS), st.integers(0, 2**32 - 1), st.data())
+def test_random_shapes(kind, seed, data):
+    """Smooth activations only: with random shapes, some sample comes near a kink of relu sooner or later."""
+    rng = np.random.default_rng(seed)
+    sizes = {name: data.draw(st.integers(1, 5), label=name) for name in ("n_in", "n_out", "width")}
+    activation = data.draw(st.sampled_from(["gelu", "tanh", "identity"]))
+    lead = data.draw(st.sampled_from([(), (1,), (0,), (3,), (2, 2)]))
+    layer = cases.make(kind, rng, depth=data.draw(st.integers(0, 4)), activation=activation, **sizes)
+    x, dy = rng.standard_normal((*lead, layer.n_in)), rng.standard_normal((*lead, layer.n_out))
+    grads, dx = layer.backward(layer.forward(x)[1], dy)
+    verify(lambda layer, x: (dy * layer.forward(x)[0]).sum(), layer, x, grads, dx, "complex")
+
+
+@pytest.mark.parametrize("transpose_prob", [0.0, 0.5])
+def test_straight_through_differentiates_the_output_at_rounded_choices_by_the_soft_ones(transpose_prob, rng):
+    """d output / d choice at the rounded choices, times d sigmoid / d logit at the soft ones."""
+    layer = cases.make("LeafFFF", rng, depth=3)
+    x, dy = rng.standard_normal((6, 5)), rng.standard_normal((6, 3))
+    options = {"temperature": 0.6, "transpose_prob": transpose_prob, "straight_through": True}
+    _, tape = layer.forward(x, **options, rng=rng)
+    grads, _ = layer.backward(tape, dy)
+    leaves = np.stack([
+        tape.hidden[:, j] @ layer.leaf_out_weight[j] + layer.leaf_out_bias[j] for j in range(8)
+    ], axis=1)  # fmt: skip
+
+    def value(choice):
+        return (dy * (leaf_fff.mix(choice)[:, :, None] * leaves).sum(1)).sum()
+
+    slope = gradcheck.numeric_gradient(value, tape.taken, "complex")
+    dnode = slope * tape.choice * (1 - tape.choice) * tape.scale
+    np.testing.assert_allclose(grads.node_bias, dnode.sum(0), rtol=1e-11)
+    np.testing.assert_allclose(grads.node_weight, dnode.T @ x, rtol=1e-11)
+    assert np.abs(grads.node_weight).max() > 1e-3
+
+
+def test_straight_through_gradients_of_the_leaves_are_exact(rng):
+    layer = cases.make("LeafFFF", rng, depth=3)
+    x, dy = rng.standard_normal((6, 5)), rng.standard_normal((6, 3))
+    grads, _ = layer.backward(layer.forward(x, straight_through=True)[1], dy)
+    reports = gradcheck.check_layer(
+        lambda layer, x: (dy * layer.forward(x, straight_through=True)[0]).sum(), layer, x, grads, None, "complex"
+    )
+    for name, report in reports.items():
+        assert name.startswith("node") or report.error <= 1e-12, f"{name}: {report}"

@@ -1,0 +1,193 @@
+"""Do the checks find faults? The source is broken in many ways, one at a time, and each time they must fail.
+
+Each fault replaces a piece of a module's text; the broken module is run beside the good one, never in its place.
+"""
+
+import importlib.util
+import pathlib
+import sys
+
+import cases
+import numpy as np
+import pytest
+
+import fffref
+from fffref import algorithms, gradcheck
+
+FOLDER = pathlib.Path(fffref.__file__).parent
+
+
+def module_with(name, old=None, new=None):
+    """The module `name` of the package, with `old` replaced by `new` in its text."""
+    text = (FOLDER / f"{name}.py").read_text()
+    if old is not None:
+        assert text.count(old) == 1, f"{old!r} occurs {text.count(old)} times in {name}.py"
+        text = text.replace(old, new)
+    mutant = f"fffref.{name}_mutant"
+    spec = importlib.util.spec_from_loader(mutant, loader=None)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[mutant] = module  # dataclasses look their module up
+    try:
+        exec(compile(text, mutant, "exec"), vars(module))
+    finally:
+        del sys.modules[mutant]
+    return module
+
+
+def near(found, expected):
+    np.testing.assert_allclose(found, np.array(expected).reshape(np.shape(found)), rtol=1e-10, atol=1e-12)
+
+
+def gradients_hold(value, layer, x, grads, dx):
+    for report in gradcheck.check_layer(value, layer, x, grads, dx, "complex").values():
+        report.expect()
+
+
+def verify_leaf_fff(module):
+    """Soft, hard and ties against the recursion; gradients by complex step, further losses included."""
+    rng = np.random.default_rng(0)
+    layer = cases.make("LeafFFF", rng, n_in=3, n_out=2, depth=3, width=2)
+    layer = module.LeafFFF(**layer.arrays(), **layer.options())
+    x, dy = rng.standard_normal((5, 3)), rng.standard_normal((5, 2))
+    near(layer.forward(x, 0.5)[0], [algorithms.FORWARD_T(row, layer, temperature=0.5) for row in x])
+    near(layer.forward(x, transpose_prob=1, rng=rng)[1].choice, 1 - layer.forward(x)[1].choice)
+    for tree in (layer, layer.map(np.zeros_like)):
+        near(tree.forward_hard(x), [algorithms.FORWARD_I(row, tree)[0] for row in x])
+        near(tree.route(x), [algorithms.FORWARD_I(row, tree)[1] for row in x])
+    dlogit, dchoice, dmixture = (rng.standard_normal((5, n)) for n in (7, 7, 8))
+
+    def forward(layer, x):
+        y, tape = layer.forward(x, 0.5, 0.5, rng=np.random.default_rng(1))
+        further = (dlogit * tape.logit).sum() + (dchoice * tape.choice).sum() + (dmixture * tape.mixture).sum()
+        return (dy * y).sum() + further, tape
+
+    grads, dx = layer.backward(forward(layer, x)[1], dy, dlogit, dchoice, dmixture)
+    gradients_hold(lambda layer, x: forward(layer, x)[0], layer, x, grads, dx)
+
+
+def verify_path_fff(module):
+    """Forward and routes, ties included, against the loops; gradients by complex step."""
+    rng = np.random.default_rng(0)
+    layer = cases.make("PathFFF", rng, n_in=3, n_out=2, depth=2, width=2)
+    layer = module.PathFFF(**layer.arrays(), **layer.options())
+    x, dy = rng.standard_normal((5, 3)), rng.standard_normal((5, 2))
+    for tree in (layer, layer.map(np.zeros_like)):
+        outputs, nodes = algorithms.FFF_I(x, tree)
+        near(tree.forward(x)[0], outputs)
+        near(tree.route(x), nodes)
+    grads, dx = layer.backward(layer.forward(x)[1], dy)
+    gradients_hold(lambda layer, x: (dy * layer.forward(x)[0]).sum(), layer, x, grads, dx)
+
+
+def verify_dense_ff(module):
+    """Gradients by complex step."""
+    rng = np.random.default_rng(0)
+    layer = cases.make("DenseFF", rng)
+    layer = module.DenseFF(**layer.arrays(), **layer.options())
+    x, dy = rng.standard_normal((4, 5)), rng.standard_normal((4, 3))
+    grads, dx = layer.backward(layer.forward(x)[1], dy)
+    gradients_hold(lambda layer, x: (dy * layer.forward(x)[0]).sum(), layer, x, grads, dx)
+
+
+def verify_tree(module):
+    """The descent against the loops."""
+    rng = np.random.default_rng(0)
+    x, weight, bias = rng.standard_normal((5, 3)), rng.standard_normal((7, 3)), rng.standard_normal(7)
+    nodes, logits, _ = module.descend(x, weight, bias, lambda logit: logit > 0)
+    expected_logits, expected_nodes = algorithms.CMM(x, weight, bias)
+    near(nodes, expected_nodes)
+    near(logits, expected_logits)
+
+
+def verify_losses(module):
+    """Gradients by complex step, and two values by hand."""
+    rng = np.random.default_rng(0)
+    labels = np.array([0, 2, 1, 1, 0])
+    for loss, at in (
+        (lambda z: module.cross_entropy(z, labels), rng.standard_normal((5, 3))),
+        (lambda y: module.mean_squared_error(y, np.ones_like(y)), rng.standard_normal((5, 3))),
+        (lambda z: module.node_entropy(z, "mean"), rng.standard_normal((5, 3))),
+        (module.leaf_balance, rng.dirichlet(np.ones(4), size=5)),
+    ):
+        gradcheck.check(lambda z, loss=loss: loss(z)[0], at, loss(at)[1], method="complex").expect()
+    near(module.node_entropy(np.zeros((1, 1)), "sum")[0], np.log(2))
+    near(module.cross_entropy(np.zeros((1, 4)), np.array([1]))[0], np.log(4))
+
+
+def verify_activations(module):
+    """Values against the oracle, derivatives by complex step."""
+    z = np.random.default_rng(0).normal(0, 2, 50)
+    for name, (function, derivative) in module.ACTIVATIONS.items():
+        near(function(z), [algorithms.Activation(name, v) for v in z])
+        gradcheck.check(function, z, derivative(z), np.ones_like(z), "complex").expect()
+
+
+def verify_optim(module):
+    """Two steps on one number, by hand."""
+    layer = cases.make("DenseFF", np.random.default_rng(0)).map(np.ones_like)
+    sgd = module.SGD(momentum=0.5)
+    one, state = sgd.step(layer, layer, sgd.init(layer), 0, 0.1)
+    two, _ = sgd.step(one, layer, state, 1, 0.1)
+    near(two.in_bias, np.full(3, 1 - 0.1 - 0.15))
+    adam = module.Adam(epsilon=1e-12)
+    one, state = adam.step(layer, layer, adam.init(layer), 0, 0.1)
+    two, _ = adam.step(one, layer.map(lambda g: 3 * g), state, 1, 0.1)
+    near(two.in_bias, np.full(3, 1 - 0.1 - 0.1 * (0.39 / 0.19) / np.sqrt(0.009999 / 0.001999)))
+
+
+VERIFY = {name.removeprefix("verify_"): function for name, function in globals().items() if name.startswith("verify_")}
+
+FAULTS = {
+    # wrong signs
+    "mixture's backward, sign": ("leaf_fff", "mass * (dright - dleft)", "mass * (dleft - dright)"),
+    "transposition forgets its sign": ("leaf_fff", "np.where(transposed, -scale, scale)", "scale + 0 * transposed"),
+    "entropy's gradient, sign": ("losses", "entropy.sum() * scale, -logit", "entropy.sum() * scale, logit"),
+    "squared error's gradient, sign": ("losses", "2 * difference /", "-2 * difference /"),
+    "gradient ascent": ("optim", "lambda p, g: p - rate * g", "lambda p, g: p + rate * g"),
+    # transposed children
+    "children exchanged, forward": ("leaf_fff", "(mass * (1 - c), mass * c)", "(mass * c, mass * (1 - c))"),
+    "children exchanged, backward": ("leaf_fff", "(1 - c) * dleft + c * dright", "c * dleft + (1 - c) * dright"),
+    "children exchanged, descent": ("tree", "2 * node + 1 + goes_right", "2 * node + 2 - goes_right"),
+    "a tie goes left in a leaf tree": ("leaf_fff", "return logit.real >= 0", "return logit.real > 0"),
+    "a tie goes right in a path tree": ("path_fff", "return logit.real > 0", "return logit.real >= 0"),
+    # missing biases
+    "node bias missing": ("leaf_fff", "self.node_weight.T + self.node_bias)", "self.node_weight.T)"),
+    "node bias missing, descent": ("tree", '"bi,bi->b", x, weight[node]) + bias[node]', '"bi,bi->b", x, weight[node])'),
+    "leaf in bias missing, soft": ("leaf_fff", ".reshape(B, L, l) + self.leaf_in_bias", ".reshape(B, L, l)"),
+    "leaf out bias missing, soft": ("leaf_fff", " + mixture @ self.leaf_out_bias  #", "  #"),
+    "leaf out bias missing, hard": ("leaf_fff", " + self.leaf_out_bias[j]  #", "  #"),
+    "leaf out bias missing, backward": ("leaf_fff", " + dy @ self.leaf_out_bias.T", ""),
+    # forgotten factors and terms
+    "temperature forgotten, backward": ("leaf_fff", "dnode = dnode * tape.scale", "dnode = dnode * np.sign(tape.scale)"),
+    "sigmoid's derivative cut": ("leaf_fff", "(tape.choice * (1 - tape.choice))", "tape.choice"),
+    "a parent's mass is one child's": ("leaf_fff", "mass[:, 0::2] + mass[:, 1::2]", "mass[:, 0::2]"),
+    "mixture forgotten in the leaves": ("leaf_fff", "dfolded * mixture * slope", "dfolded * slope"),
+    "mixture forgotten in the outputs": ("leaf_fff", "folded = (tape.hidden * mixture)", "folded = (tape.hidden)"),
+    "balance dropped": ("leaf_fff", 'dmix = dmix + self._extra("dmixture", dmixture, tape.mixture)', "pass"),
+    "dx without the nodes": ("leaf_fff", "dx = dnode @ self.node_weight + ", "dx = "),
+    "mean instead of sum": ("leaf_fff", "leaf_in_bias=dleaf_logit.sum(0)", "leaf_in_bias=dleaf_logit.mean(0)"),
+    "logit instead of activation": ("path_fff", "self._on_path(tape.node, tape.hidden)", "self._on_path(tape.node, tape.logit)"),
+    "activation's slope dropped": ("path_fff", "dlogit = dhidden * activations.get(self.activation).derivative(tape.logit)", "dlogit = dhidden"),
+    "dense bias gradient by mean": ("dense_ff", "out_bias=dy.sum(0)", "out_bias=dy.mean(0)"),
+    "batch size forgotten": ("losses", "- onehot) / logits.dtype.type(labels.size)", "- onehot)"),
+    "balance half as steep": ("losses", "np.tile(2 * L / B", "np.tile(L / B"),
+    "gelu's density dropped": ("activations", "ndtr(z) + z * np.exp(-z * z / 2) / z.dtype.type(SQRT_2PI)", "ndtr(z)"),
+    "tanh not squared": ("activations", "1 - np.tanh(z) ** 2", "1 - np.tanh(z)"),
+    "momentum dropped": ("optim", "layer.dtype.type(self.momentum) * v + g", "g"),
+    "bias correction one step late": ("optim", "beta ** (count + 1)", "beta ** (count + 2)"),
+    # wrong by one in two thousand
+    "one in two thousand": ("leaf_fff", "node_bias=dnode.sum(0)", "node_bias=1.0005 * dnode.sum(0)"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", VERIFY)
+def test_the_source_as_it_is_passes(name):
+    VERIFY[name](module_with(name))
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_planted_fault_is_found(fault):
+    name, old, new = FAULTS[fault]
+    module = module_with(name, old, new)
+    with pytest.raises((AssertionError, ValueError)):
+        VERIFY[name](module)
