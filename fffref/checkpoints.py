@@ -106,15 +106,31 @@ def load(path, kind=None):
     text = metadata.get("description", "")
     if metadata.get("sha256") != _digest(text, arrays):
         raise ValueError(f"{path} was edited or damaged: its contents do not match its SHA-256; take another copy")
-    description = json.loads(text)
+    try:
+        found = _rebuild(json.loads(text), arrays)
+    except KeyError as error:
+        raise ValueError(f"{path} contradicts itself: it names or lacks {error}; take another copy") from error
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path} contradicts itself: {error}; take another copy") from error
+    if kind is not None and type(found.layer) is not kind:
+        raise ValueError(f"{path} holds a {type(found.layer).__name__}, expected a {kind.__name__}")
+    return found
+
+
+def _rebuild(description, arrays):
+    """The layers that a description says are there, from all of the arrays and no others."""
     cls = LAYERS[description["class"]]
-    if kind is not None and cls is not kind:
-        raise ValueError(f"{path} holds a {cls.__name__}, expected a {kind.__name__}")
-    layer, *state = (
-        cls(**{name: arrays[f"{record}.{name}"] for name in cls.SHAPES}, **description["options"])
+    records = [
+        cls(**{name: arrays.pop(f"{record}.{name}") for name in cls.SHAPES}, **description["options"])
         for record in _records(description["states"])
-    )
-    _compare(path, layer, description)
+    ]
+    if arrays:
+        raise ValueError(f"it holds arrays that belong to no layer, {', '.join(arrays)}")
+    layer, *state = records
+    for name, array in layer.arrays().items():
+        said = description["dtype"], description["shapes"][name]
+        if (str(array.dtype), list(array.shape)) != (said[0], said[1]):
+            raise ValueError(f"{name} should be {said[0]} {said[1]}, got {array.dtype} {list(array.shape)}")
     return Checkpoint(layer, tuple(state), description["info"])
 
 
@@ -144,9 +160,3 @@ def _digest(text, arrays):
         sha.update(arrays[name])
     return sha.hexdigest()
 
-
-def _compare(path, layer, description):
-    """Refuse arrays that are not what the description says."""
-    shapes = {name: list(array.shape) for name, array in layer.arrays().items()}
-    if shapes != description["shapes"] or str(layer.dtype) != description["dtype"]:
-        raise ValueError(f"{path} does not hold what it describes: {description['shapes']}, found {shapes}")
