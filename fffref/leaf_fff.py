@@ -189,12 +189,13 @@ class LeafFFF(Layer):
         x, lead = self.as_rows(x)  # (B, I)
         B, L, l = len(x), *self.leaf_in_bias.shape  # noqa: E741
         scale = self._logit_scale(B, temperature, transpose_prob, rng)  # (B, N) or a number
-        logit = scale * (x @ self.node_weight.T + self.node_bias)  # (B, I) -> (B, N)
+        logit = scale * (product(x, self.node_weight) + self.node_bias)  # (B, I) -> (B, N)
         choice = activations.sigmoid(logit)
         taken = goes_right(logit).astype(self.dtype) if straight_through else choice
         mixture = mix(taken)  # (B, N) -> (B, L)
 
-        leaf_logit = (x @ self._neurons(self.leaf_in_weight).T).reshape(B, L, l) + self.leaf_in_bias
+        leaf_logit = product(x, self._neurons(self.leaf_in_weight)).reshape(B, L, l)  # (B, I) -> (B, L, l)
+        leaf_logit += self.leaf_in_bias  # in place: fresh memory costs more than the sum
         hidden = activations.get(self.activation).function(leaf_logit)
         folded = (hidden * mixture[:, :, None]).reshape(B, L * l)
         y = folded @ self._neurons(self.leaf_out_weight) + mixture @ self.leaf_out_bias  # (B, Ll) -> (B, O)
@@ -232,11 +233,12 @@ class LeafFFF(Layer):
         mixture = tape.mixture[:, :, None]
 
         folded = (tape.hidden * mixture).reshape(B, L * l)
-        dfolded = (dy @ self._neurons(self.leaf_out_weight).T).reshape(B, L, l)
+        dfolded = product(dy, self._neurons(self.leaf_out_weight)).reshape(B, L, l)
         dmix = np.einsum("bjl,bjl->bj", dfolded, tape.hidden) + dy @ self.leaf_out_bias.T
         dmix = dmix + self._extra("dmixture", dmixture, tape.mixture)
-        slope = activations.get(self.activation).derivative(tape.leaf_logit)
-        dleaf_logit = (dfolded * mixture * slope).reshape(B, L * l)
+        dfolded *= mixture  # in place, from here on the gradient of the leaves' logits
+        dfolded *= activations.get(self.activation).derivative(tape.leaf_logit)
+        dleaf_logit = dfolded.reshape(B, L * l)
 
         dnode = mix_backward(tape.taken, tape.mixture, dmix) + self._extra("dchoice", dchoice, tape.choice)
         dnode = dnode * (tape.choice * (1 - tape.choice)) + self._extra("dlogit", dlogit, tape.logit)
@@ -322,6 +324,14 @@ def goes_right(logit):
     return logit.real >= 0
 
 
+def product(x, neurons):
+    """x W^T: (B, I), (n, I) -> (B, n), with the batch innermost in memory.
+
+    So what follows, elementwise or along the leaves, runs over contiguous samples, which is faster.
+    """
+    return (neurons @ x.T).T
+
+
 def mix(choice):
     """Weights of the leaves, level by level: a child's mass is its parent's times c (right) or 1 - c (left).
 
@@ -337,7 +347,9 @@ def mix(choice):
     mass = np.ones((B, 1), choice.dtype)
     for k in range(tree.depth_of(choice.shape[1])):
         c = choice[:, tree.level(k)]  # (B, 2^k)
-        mass = np.stack((mass * (1 - c), mass * c), axis=-1).reshape(B, 2 ** (k + 1))
+        children = np.empty((B, 2 ** (k + 1)), choice.dtype, order="F")
+        children[:, 0::2], children[:, 1::2] = mass * (1 - c), mass * c
+        mass = children
     return mass
 
 

@@ -50,10 +50,15 @@ class SGD:
         state : tuple of Layer
         """
         rate = layer.dtype.type(learning_rate)
+
+        def update(p, g):
+            moved = rate * g
+            return np.subtract(p, moved, out=moved)  # fresh memory costs more than the arithmetic
+
         if self.momentum:
             grads = state[0].map(lambda v, g: layer.dtype.type(self.momentum) * v + g, grads)
             state = (grads,)
-        return layer.map(lambda p, g: p - rate * g, grads), state
+        return layer.map(update, grads), state
 
 
 @dataclass(frozen=True)

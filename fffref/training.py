@@ -141,13 +141,16 @@ def objective(
         y, tape = layer.forward(x)
         loss, dy = losses.cross_entropy(y, labels)
         return loss, *layer.backward(tape, dy, input_gradient=input_gradient)
+    of = layer.dtype.type
     y, tape = layer.forward(x, temperature, transpose_prob, straight_through, rng)
     loss, dy = losses.cross_entropy(y, labels)
-    entropy, dlogit = losses.node_entropy(tape.logit, entropy_reduction)
-    balance, dmixture = losses.leaf_balance(tape.mixture)
-    of = layer.dtype.type
-    loss = loss + of(entropy_weight) * entropy + of(balance_weight) * balance
-    extra = {"dlogit": of(entropy_weight) * dlogit, "dmixture": of(balance_weight) * dmixture}
+    extra = {}
+    if entropy_weight:
+        entropy, dlogit = losses.node_entropy(tape.logit, entropy_reduction)
+        loss, extra["dlogit"] = loss + of(entropy_weight) * entropy, of(entropy_weight) * dlogit
+    if balance_weight:
+        balance, dmixture = losses.leaf_balance(tape.mixture)
+        loss, extra["dmixture"] = loss + of(balance_weight) * balance, of(balance_weight) * dmixture
     return loss, *layer.backward(tape, dy, input_gradient=input_gradient, **extra)
 
 

@@ -1,0 +1,136 @@
+"""How this project times: in turn, median and quartiles, ratios of neighbours, and the machine beside the result."""
+
+import json
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+import time
+from importlib import metadata
+
+import numpy as np
+
+from fffref import files
+
+RESULTS = pathlib.Path(__file__).parent / "results"
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+
+def in_turn(contestants, repeats):
+    """Call functions one after the other, round after round, so that a slow moment of the machine hits them all.
+
+    Parameters
+    ----------
+    contestants : dict of str to callable
+    repeats : int
+        Rounds, after two that are not counted.
+
+    Returns
+    -------
+    dict of str to ndarray (repeats,)
+        Seconds.
+    """
+    times = {name: np.empty(repeats) for name in contestants}
+    for i in range(-2, repeats):
+        for name, call in contestants.items():
+            start = time.perf_counter()
+            call()
+            elapsed = time.perf_counter() - start
+            if i >= 0:
+                times[name][i] = elapsed
+    return times
+
+
+def quartiles(values):
+    """Median and quartiles, as a dict that JSON can hold."""
+    low, median, high = np.percentile(values, (25, 50, 75))
+    return {"median": float(median), "quartiles": [float(low), float(high)], "n": len(values)}
+
+
+def ratio(times, slow, fast):
+    """How many times as long `slow` takes as `fast`: quartiles of the ratios of neighbours in time."""
+    return quartiles(times[slow] / times[fast])
+
+
+def in_child(script, arguments, threads):
+    """Run a script in a process of its own with this many threads; return the JSON that it prints last."""
+    environment = os.environ | {name: str(threads) for name in THREAD_VARIABLES}
+    command = [sys.executable, str(script), *map(str, arguments)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def peak_memory(call):
+    """Bytes that a call needs at its peak, beyond what the process held before; Linux only, else None."""
+    try:
+        pathlib.Path("/proc/self/clear_refs").write_text("5")  # resets the peak
+    except OSError:
+        return None
+    before = _status("VmRSS")
+    call()
+    return _status("VmHWM") - before
+
+
+def _status(field):
+    """A line of /proc/self/status, in bytes."""
+    for line in pathlib.Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{field}:"):
+            return 1024 * int(line.split()[1])
+    raise OSError(f"no {field}")
+
+
+def machine():
+    """What the result depends on: processor, caches, memory, BLAS, versions."""
+    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "caches": _caches(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "blas": f"{blas['name']} {blas['version']}",
+        "versions": {name: _version(name) for name in ("numpy", "scipy", "numba", "torch", "fastfeedforward")},
+    }
+
+
+def _processor():
+    """Model name, and the widest vectors."""
+    try:
+        text = pathlib.Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return platform.processor()
+    lines = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+    lines = {name.strip(): value.strip() for name, value in lines.items()}
+    flags = lines.get("flags", "").split()
+    vectors = next((flag for flag in ("avx512f", "avx2", "avx") if flag in flags), "")
+    family = f"family {lines.get('cpu family')} model {lines.get('model')}"
+    return f"{lines.get('model name', platform.processor())} ({family}) {vectors}"
+
+
+def _caches():
+    """Sizes of the first core's caches."""
+    folder = pathlib.Path("/sys/devices/system/cpu/cpu0/cache")
+    kinds = {"Data": "L{}d", "Instruction": "L{}i", "Unified": "L{}"}
+    read = lambda path: path.read_text().strip()  # noqa: E731
+    return {
+        kinds[read(index / "type")].format(read(index / "level")): read(index / "size")
+        for index in sorted(folder.glob("index*"))
+    }
+
+
+def _version(package):
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def write(name, result, markdown):
+    """Write a result as JSON and as a table, with the machine and the command."""
+    result = {"command": f"python benchmarks/{name}.py {' '.join(sys.argv[1:])}".strip(), "machine": machine()} | result
+    for suffix, text in ((".json", json.dumps(result, indent=1) + "\n"), (".md", markdown)):
+        with files.replacing(RESULTS / f"{name}{suffix}") as temporary:
+            temporary.write_text(text)
