@@ -12,7 +12,7 @@ test: .venv/.installed-test
 	$(BIN)/python -m pytest
 
 lint: .venv/.installed-test
-	$(BIN)/python -m pip install -q ruff && $(BIN)/ruff check . && $(BIN)/ruff format --check fffref
+	$(BIN)/python -m pip install -q ruff && $(BIN)/ruff check . && $(BIN)/ruff format --check .
 
 clean:
 	rm -rf .venv fffref-demo

@@ -149,7 +149,7 @@ def FFF_I(I, fff):
     O : list of B lists of float
     N : list of B lists, one per tree, of nodes
     """
-    O = [[0.0] * fff.out_weight.shape[-1] for _ in I]  # noqa: E741
+    O = [[0.0] * fff.out_weight.shape[-1] for _ in I]
     nodes = [[] for _ in I]
     for W_in, b_in, W_out in zip(fff.in_weight, fff.in_bias, fff.out_weight, strict=True):
         L, N = CMM(I, W_in, b_in)

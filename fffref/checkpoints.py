@@ -102,7 +102,9 @@ def load(path, kind=None):
     path = pathlib.Path(path)
     metadata, arrays = _read(path)
     if metadata.get("format") != FORMAT:
-        raise ValueError(f"{path} is no {FORMAT!r} checkpoint but {metadata.get('format')!r}; save one with fffref train")
+        raise ValueError(
+            f"{path} is no {FORMAT!r} checkpoint but {metadata.get('format')!r}; save one with fffref train"
+        )
     text = metadata.get("description", "")
     if metadata.get("sha256") != _digest(text, arrays):
         raise ValueError(f"{path} was edited or damaged: its contents do not match its SHA-256; take another copy")
@@ -159,4 +161,3 @@ def _digest(text, arrays):
         sha.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode())
         sha.update(arrays[name])
     return sha.hexdigest()
-

@@ -41,8 +41,7 @@ def gradient_reports(layer, rng, n_samples=8):
     labels = rng.integers(layer.n_out, size=n_samples)
     _, grads, dx = training.objective(layer, x, labels, **EXTRA, input_gradient=True)
     return {
-        method: gradcheck.check_layer(_loss_of(labels), layer, x, grads, dx, method)
-        for method in gradcheck.METHODS
+        method: gradcheck.check_layer(_loss_of(labels), layer, x, grads, dx, method) for method in gradcheck.METHODS
     }
 
 

@@ -4,6 +4,7 @@
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -44,7 +45,7 @@ class DenseFF(Layer):
     out_bias: np.ndarray
     activation: str = "relu"
 
-    SHAPES = {"in_weight": "wI", "in_bias": "w", "out_weight": "wO", "out_bias": "O"}
+    SHAPES: ClassVar[dict[str, str]] = {"in_weight": "wI", "in_bias": "w", "out_weight": "wO", "out_bias": "O"}
 
     @classmethod
     def init(cls, rng, n_in, n_out, width, activation="relu", dtype=np.float32):
@@ -68,8 +69,7 @@ class DenseFF(Layer):
         """
         checks.generator("rng", rng)
         n_in, n_out, width = (
-            checks.integer(name, value, 1)
-            for name, value in (("n_in", n_in), ("n_out", n_out), ("width", width))
+            checks.integer(name, value, 1) for name, value in (("n_in", n_in), ("n_out", n_out), ("width", width))
         )
         inward, outward = 1 / np.sqrt(n_in), 1 / np.sqrt(width)
         return cls(

@@ -9,6 +9,7 @@ Reference: P. Belcak and R. Wattenhofer, "Fast Feedforward Networks", arXiv 2308
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -93,7 +94,7 @@ class LeafFFF(Layer):
     leaf_out_bias: np.ndarray
     activation: str = "relu"
 
-    SHAPES = {
+    SHAPES: ClassVar[dict[str, str]] = {
         "node_weight": "NI", "node_bias": "N",
         "leaf_in_weight": "LlI", "leaf_in_bias": "Ll",
         "leaf_out_weight": "LlO", "leaf_out_bias": "LO",

@@ -9,6 +9,7 @@ Reference: P. Belcak and R. Wattenhofer, "Exponentially Faster Language Modellin
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -76,7 +77,7 @@ class PathFFF(Layer):
     out_weight: np.ndarray
     activation: str = "gelu"
 
-    SHAPES = {"in_weight": "KMI", "in_bias": "KM", "out_weight": "KMO"}
+    SHAPES: ClassVar[dict[str, str]] = {"in_weight": "KMI", "in_bias": "KM", "out_weight": "KMO"}
 
     def __post_init__(self):
         super().__post_init__()
@@ -107,8 +108,7 @@ class PathFFF(Layer):
         """
         checks.generator("rng", rng)
         n_in, n_out, K = (
-            checks.integer(name, value, 1)
-            for name, value in (("n_in", n_in), ("n_out", n_out), ("n_trees", n_trees))
+            checks.integer(name, value, 1) for name, value in (("n_in", n_in), ("n_out", n_out), ("n_trees", n_trees))
         )
         D = checks.integer("depth", depth, 0, tree.DEEPEST - 1) + 1
         inward, M = 1 / np.sqrt(n_in), tree.n_nodes(D)

@@ -48,7 +48,7 @@ class Recipe:
     epochs: int = 10
     batch_size: int = 128
     optimizer: SGD | Adam = field(default_factory=Adam)
-    learning_rate: float | Callable = OneCycle(0.01)
+    learning_rate: float | Callable = field(default_factory=lambda: OneCycle(0.01))
     validation_fraction: float = 0.1
     temperature: float | Callable = 1.0
     entropy_weight: float | Callable = 0.0

@@ -143,7 +143,7 @@ def test_an_interrupted_write_loses_nothing(saved, monkeypatch):
 
 
 def test_an_unwritable_folder_is_refused(saved):
-    with pytest.raises(ValueError, match="cannot write to the folder .*; choose another one"):
+    with pytest.raises(ValueError, match=r"cannot write to the folder .*; choose another one"):
         checkpoints.save(saved[0] / "inside.safetensors", saved[1])
 
 

@@ -69,10 +69,7 @@ def test_the_embedded_sample_is_a_part_of_mnist(monkeypatch):
     monkeypatch.undo()
     small, full = datasets.load("mnist-small"), datasets.load("mnist")
     for part in ("train", "test"):
-        known = {
-            x.tobytes(): y
-            for x, y in zip(getattr(full, f"x_{part}"), getattr(full, f"y_{part}"), strict=True)
-        }
+        known = {x.tobytes(): y for x, y in zip(getattr(full, f"x_{part}"), getattr(full, f"y_{part}"), strict=True)}
         x, y = getattr(small, f"x_{part}"), getattr(small, f"y_{part}")
         assert len({row.tobytes() for row in x}) == len(x)
         assert all(known[row.tobytes()] == label for row, label in zip(x, y, strict=True))

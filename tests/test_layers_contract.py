@@ -223,7 +223,7 @@ def test_bad_sizes_are_refused(cls, size, value, error, message, rng):
 
 @pytest.mark.parametrize("cls", SIZES)
 def test_bad_options_are_refused(cls, rng):
-    with pytest.raises(ValueError, match="activation must be one of .*, got 'swish'"):
+    with pytest.raises(ValueError, match=r"activation must be one of .*, got 'swish'"):
         cls.init(rng, **SIZES[cls], activation="swish")
     for dtype in (np.int32, np.float16, np.complex128, "nonsense"):
         with pytest.raises(TypeError, match="dtype must be one of float32, float64, got"):

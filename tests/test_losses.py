@@ -13,7 +13,10 @@ def cases(rng):
     target = rng.standard_normal((3, 4))
     return {
         "cross-entropy": (lambda z: losses.cross_entropy(z, labels), rng.normal(0, 3, (3, 2, 4))),
-        "mean squared error": (lambda y: losses.mean_squared_error(y, target.astype(y.dtype)), rng.standard_normal((3, 4))),
+        "mean squared error": (
+            lambda y: losses.mean_squared_error(y, target.astype(y.dtype)),
+            rng.standard_normal((3, 4)),
+        ),
         "entropy, sum": (lambda z: losses.node_entropy(z, "sum"), rng.normal(0, 3, (5, 7))),
         "entropy, mean": (lambda z: losses.node_entropy(z, "mean"), rng.normal(0, 3, (5, 7))),
         "balance": (losses.leaf_balance, rng.dirichlet(np.ones(4), size=5)),

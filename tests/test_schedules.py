@@ -19,5 +19,5 @@ def test_ends():
 
 @pytest.mark.parametrize("make", [lambda: schedules.Geometric(0, 1), lambda: schedules.OneCycle(1, warmup=0)])
 def test_impossible_ones_are_refused(make):
-    with pytest.raises(ValueError, match="geometric|warmup"):
+    with pytest.raises(ValueError, match=r"geometric|warmup"):
         make()
