@@ -1,11 +1,20 @@
 """fffref: fast feedforward networks (FFF) in plain NumPy, to read, to check and to time.
 
 Layers: `LeafFFF` (arXiv 2308.14711), `PathFFF` (arXiv 2311.10770), `DenseFF` (the baseline).
+`jit(layer)` compiles any of them for inference on the CPU; Numba is imported when it is first asked for.
 """
 
 from .dense_ff import DenseFF
 from .leaf_fff import LeafFFF
 from .path_fff import PathFFF
 
-__all__ = ["DenseFF", "LeafFFF", "PathFFF"]
+__all__ = ["DenseFF", "LeafFFF", "PathFFF", "jit"]
 __version__ = "0.1.0"
+
+
+def __getattr__(name):
+    if name == "jit":
+        from .fast import jit
+
+        return jit
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

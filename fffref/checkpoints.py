@@ -13,7 +13,7 @@ import numpy as np
 
 from . import files
 from .dense_ff import DenseFF
-from .layer import Layer
+from .layer import Layer, aligned
 from .leaf_fff import LeafFFF
 from .path_fff import PathFFF
 
@@ -123,7 +123,7 @@ def _rebuild(description, arrays):
     """The layers that a description says are there, from all of the arrays and no others."""
     cls = LAYERS[description["class"]]
     records = [
-        cls(**{name: arrays.pop(f"{record}.{name}") for name in cls.SHAPES}, **description["options"])
+        cls(**{name: aligned(arrays.pop(f"{record}.{name}")) for name in cls.SHAPES}, **description["options"])
         for record in _records(description["states"])
     ]
     if arrays:

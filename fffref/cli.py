@@ -120,6 +120,7 @@ examples:
     _add_data(command)
     command.add_argument("--recipe", choices=("hardening", "paper1", "plain"), default="hardening",
                          help="how to harden (%(default)s)")  # fmt: skip
+    command.add_argument("--fast", action="store_true", help="compiled forward and backward passes, PathFFF only")
     command.add_argument("--epochs", type=int, default=10, help="passes over the data (%(default)s)")
     command.add_argument("--batch-size", type=int, help="samples a step (the recipe's)")
     command.add_argument("--learning-rate", type=float, help="peak of the one-cycle schedule (the recipe's)")
@@ -156,7 +157,7 @@ def _recipe(arguments):
 
     changes = {
         name: value
-        for name in ("epochs", "batch_size", "entropy_weight", "balance_weight")
+        for name in ("epochs", "batch_size", "entropy_weight", "balance_weight", "fast")
         if (value := getattr(arguments, name)) is not None
     }
     if arguments.learning_rate is not None:

@@ -11,6 +11,8 @@ import numpy as np
 
 from . import activations, checks
 
+CACHE_LINE = 64  # bytes
+
 
 @dataclass(frozen=True, eq=False)
 class Layer:
@@ -53,7 +55,11 @@ class Layer:
     def astype(self, dtype):
         """Return a copy in float32, float64, or complex128 (for complex-step derivatives)."""
         dtype = checks.dtype(dtype)
-        return self.map(lambda array: array.astype(dtype))
+        return self.map(lambda array: aligned(array, dtype))
+
+    def aligned(self):
+        """Return a copy whose arrays are C-ordered and start on a cache line, as those of a new layer do."""
+        return self.map(aligned)
 
     @property
     def sizes(self):
@@ -98,4 +104,19 @@ class Layer:
 
 def uniform(rng, bound, shape, dtype):
     """Draw from the uniform distribution on +-`bound`; drawn in float64, so that float32 gets the same values."""
-    return rng.uniform(-bound, bound, shape).astype(checks.dtype(dtype, allowed=checks.DTYPES[:2]))
+    return aligned(rng.uniform(-bound, bound, shape), checks.dtype(dtype, allowed=checks.DTYPES[:2]))
+
+
+def aligned(array, dtype=None):
+    """Return a C-ordered copy that starts on a cache line.
+
+    NumPy's own large arrays start 16 bytes off one, so that every vector of 64 bytes is loaded from two lines. For
+    a matrix product that makes no difference, for the compiled descent a quarter.
+    """
+    dtype = array.dtype if dtype is None else np.dtype(dtype)
+    size = array.size * dtype.itemsize
+    memory = np.empty(size + CACHE_LINE, np.uint8)
+    start = -memory.ctypes.data % CACHE_LINE
+    copy = memory[start : start + size].view(dtype).reshape(array.shape)
+    copy[...] = array
+    return copy

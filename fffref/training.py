@@ -43,6 +43,8 @@ class Recipe:
     transpose_prob : float in [0, 1]
     straight_through : bool
         As in `LeafFFF.forward`.
+    fast : bool
+        Compiled forward and backward passes, for `PathFFF` only: `fffref.jit`.
     """
 
     epochs: int = 10
@@ -56,6 +58,7 @@ class Recipe:
     balance_weight: float | Callable = 0.0
     transpose_prob: float = 0.0
     straight_through: bool = False
+    fast: bool = False
 
     def __post_init__(self):
         checks.integer("epochs", self.epochs, 1)
@@ -192,6 +195,8 @@ def train(layer, x, labels, recipe=None, seed=0, validation=None, checkpoint=Non
     x = checks.array("x", x, (None, layer.n_in), layer.dtype)
     labels = checks.labels(labels, x.shape[:1], layer.n_out)
     seed = checks.integer("seed", seed, 0)
+    if recipe.fast and not isinstance(layer, PathFFF):
+        raise ValueError(f"fast training is for PathFFF, got {type(layer).__name__}; leave Recipe.fast as False")
     (x, labels), watched = _split(x, labels, recipe.validation_fraction, seed, validation)
     identity = {"recipe": repr(recipe), "seed": seed, "samples": len(x)}
     layer, state, history = _start(layer, recipe, checkpoint, resume, identity)
@@ -204,7 +209,8 @@ def train(layer, x, labels, recipe=None, seed=0, validation=None, checkpoint=Non
             for i, batch in enumerate(np.array_split(order, n_batches)):
                 count = epoch * n_batches + i
                 now = count / (recipe.epochs * n_batches)
-                loss, grads, _ = objective(layer, x[batch], labels[batch], **recipe.at(now), rng=rng)
+                model = _compiled(layer) if recipe.fast else layer
+                loss, grads, _ = objective(model, x[batch], labels[batch], **recipe.at(now), rng=rng)
                 rate = schedule(recipe.learning_rate)(now)
                 layer, state = recipe.optimizer.step(layer, grads, state, count, rate)
                 total += float(loss) * len(batch)
@@ -215,7 +221,7 @@ def train(layer, x, labels, recipe=None, seed=0, validation=None, checkpoint=Non
             bar.set_postfix(loss=f"{row['loss']:.3f}", hard=f"{history[-1]['hard_accuracy']:.1%}")
             if checkpoint is not None:
                 checkpoints.save(checkpoint, layer, state, identity | {"history": history})
-    return layer, history
+    return layer.aligned(), history
 
 
 def evaluate(layer, x, labels, temperature=1.0):
@@ -262,6 +268,13 @@ def evaluate(layer, x, labels, temperature=1.0):
         "leaf_share": (reached / len(x)).tolist(),
         "leaves_used": int((reached > 0).sum()),
     }
+
+
+def _compiled(layer):
+    """The layer's fast form, which shares its weights; making one takes microseconds."""
+    from .fast import jit  # imported where needed: Numba takes its time
+
+    return jit(layer)
 
 
 def _entropy_per_node(logit):

@@ -17,8 +17,8 @@ import fffref
 ROOT = pathlib.Path(__file__).parent.parent
 # A module imports only from those before it.
 ORDER = (
-    "checks activations tree algorithms layer losses leaf_fff path_fff dense_ff optim schedules files checkpoints "
-    "training gradcheck datasets plots demo cli __main__"
+    "checks activations tree algorithms layer losses leaf_fff path_fff dense_ff cmm fast optim schedules files "
+    "checkpoints training gradcheck datasets plots demo cli __main__"
 ).split()
 
 
