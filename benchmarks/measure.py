@@ -17,14 +17,18 @@ RESULTS = pathlib.Path(__file__).parent / "results"
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
-def in_turn(contestants, repeats):
-    """Call functions one after the other, round after round, so that a slow moment of the machine hits them all.
+def in_turn(contestants, repeats, warm=0.0, before=None):
+    """Call functions one after the other, round after round: a slow moment of the machine hits them all.
 
     Parameters
     ----------
     contestants : dict of str to callable
     repeats : int
         Rounds, after two that are not counted.
+    warm : float
+        Seconds that each one runs untimed before it is timed: its weights are in the caches again.
+    before : callable, optional
+        Called, untimed, before each timed call, for instance to empty the caches.
 
     Returns
     -------
@@ -34,6 +38,11 @@ def in_turn(contestants, repeats):
     times = {name: np.empty(repeats) for name in contestants}
     for i in range(-2, repeats):
         for name, call in contestants.items():
+            ready = time.perf_counter() + warm
+            while time.perf_counter() < ready:
+                call()
+            if before is not None:
+                before()
             start = time.perf_counter()
             call()
             elapsed = time.perf_counter() - start

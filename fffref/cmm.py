@@ -197,20 +197,42 @@ def _cmm(in_weight, in_bias, out_weight, n_trees, kind, x, y):
 _cmm_jit = njit(**OPTIONS)(_cmm)
 
 
-def _dense_row(in_weight, in_bias, out_weight, out_bias, kind, x, hidden, y):
+def _dense_row(in_weight, in_bias, out_weight, out_bias, kind, every, x, hidden, y):
     """A dense layer on one sample: every neuron a dot product, then all output rows.
 
-    x (I,) -> hidden (w,), y (O,)
+    every (w,), the numbers 0 to w - 1; x (I,) -> hidden (w,), y (O,)
     """
     for n in range(len(in_weight)):
         hidden[n] = _dot_jit(x, in_weight[n]) + in_bias[n]
     _activate_jit(kind, hidden, hidden)
-    _combine_jit(hidden, np.arange(len(hidden)), out_weight, y)
+    _combine_jit(hidden, every, out_weight, y)
     for o in range(len(y)):
         y[o] += out_bias[o]
 
 
 _dense_row_jit = njit(**OPTIONS)(_dense_row)
+
+
+def _dense_one(in_weight, in_bias, out_weight, out_bias, kind, x, y):
+    """`_dense_row` with memory of its own for the neurons."""
+    every, hidden = np.arange(len(in_bias)), np.empty(len(in_bias), x.dtype)
+    _dense_row_jit(in_weight, in_bias, out_weight, out_bias, kind, every, x, hidden, y)
+
+
+_dense_one_jit = njit(**OPTIONS)(_dense_one)
+
+
+def _leaf_one(node_weight, node_bias, in_weight, in_bias, out_weight, out_bias, kind, x, y):
+    """The first paper's hard inference: walk down, a tie goes right; then the one leaf, a small dense layer."""
+    N, n = len(node_weight), 0
+    while n < N:
+        z = _dot_jit(x, node_weight[n]) + node_bias[n]
+        n = 2 * n + 1 + _goes_right_jit(z, True)
+    j = n - N
+    _dense_one_jit(in_weight[j], in_bias[j], out_weight[j], out_bias[j], kind, x, y)
+
+
+_leaf_one_jit = njit(**OPTIONS)(_leaf_one)
 
 
 # ---------------------------------------------------------------------- kernels: batches
@@ -255,6 +277,25 @@ def _path_rows(in_weight, in_bias, out_weight, n_trees, kind, x, node, logit, hi
 _path_rows_jit = njit(**OPTIONS)(_path_rows)
 
 
+def _group(node, start, visit):
+    """Counting sort of visits by node: those of node n are visit[start[n] : start[n + 1]].
+
+    node (V,) -> start (number of nodes + 1,), visit (V,)
+    """
+    start[:] = 0
+    for n in node:
+        start[n + 1] += 1
+    for n in range(len(start) - 1):
+        start[n + 1] += start[n]
+    put = start.copy()
+    for v in range(len(node)):
+        visit[put[node[v]]] = v
+        put[node[v]] += 1
+
+
+_group_jit = njit(**OPTIONS)(_group)
+
+
 def _leaf_of(node, logit):
     """The leaf below the last node of a path, counted from the left: (d,), (d,) -> number."""
     if len(node) == 0:
@@ -280,15 +321,19 @@ _leaf_routes_jit = njit(**OPTIONS)(_leaf_routes)
 
 
 def _leaf_rows(node_weight, node_bias, in_weight, in_bias, out_weight, out_bias, kind, x, node, logit, leaf, y):
-    """Walk all rows, then evaluate the one leaf of each.
+    """Walk all rows, then evaluate leaf by leaf, so that a leaf's weights are fetched once for all of its rows.
 
     x (B, I) -> node, logit (B, d), leaf (B,), y (B, O)
     """
     _leaf_routes_jit(node_weight, node_bias, x, node, logit, leaf)
-    hidden = np.empty(in_bias.shape[1], x.dtype)
-    for i in range(len(x)):
-        j = leaf[i]
-        _dense_row_jit(in_weight[j], in_bias[j], out_weight[j], out_bias[j], kind, x[i], hidden, y[i])
+    start, order = np.empty(len(in_weight) + 1, np.intp), np.empty(len(x), np.intp)
+    _group_jit(leaf, start, order)
+    every, hidden = np.arange(in_bias.shape[1]), np.empty(in_bias.shape[1], x.dtype)
+    for r in range(len(x)):
+        if r + 1 < len(x):
+            prefetch(x, order[r + 1])
+        i, j = order[r], leaf[order[r]]
+        _dense_row_jit(in_weight[j], in_bias[j], out_weight[j], out_bias[j], kind, every, x[i], hidden, y[i])
 
 
 _leaf_rows_jit = njit(**OPTIONS)(_leaf_rows)
@@ -310,7 +355,7 @@ _activate_rows_jit = njit(**OPTIONS)(_activate_rows)
 def _visit_dots(dy, out_weight, node, dhidden, visit):
     """dhidden[v] = dy[sample of v] . out_weight[node[v]], neuron by neuron: visits are in the order of their neurons.
 
-    dy (B, O), node (BKD,), visit (V,) -> dhidden (BKD,)
+    dy (B, O), node (BKD,), visit (BKD,) -> dhidden (BKD,)
     """
     length = len(node) // max(len(dy), 1)
     for v in visit:
@@ -318,25 +363,6 @@ def _visit_dots(dy, out_weight, node, dhidden, visit):
 
 
 _visit_dots_jit = njit(**OPTIONS)(_visit_dots)
-
-
-def _group(node, start, visit):
-    """Counting sort of visits by neuron: those of neuron n are visit[start[n] : start[n + 1]].
-
-    node (BKD,) -> start (KM + 1,), visit (BKD,)
-    """
-    start[:] = 0
-    for n in node:
-        start[n + 1] += 1
-    for n in range(len(start) - 1):
-        start[n + 1] += start[n]
-    put = start.copy()
-    for v in range(len(node)):
-        visit[put[node[v]]] = v
-        put[node[v]] += 1
-
-
-_group_jit = njit(**OPTIONS)(_group)
 
 
 def _combine_rows(h, n, rows, y, first, last, at):

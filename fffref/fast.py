@@ -71,8 +71,37 @@ class Fast:
     def __init__(self, layer, threads):
         self.layer, self.threads = layer, threads
         self.dtype, self.n_in, self.n_out = layer.dtype, layer.n_in, layer.n_out
-        self._kind = cmm.KINDS[layer.activation]
+        self._sample, self._kind = (self.n_in,), cmm.KINDS[layer.activation]
         self._pool = ThreadPoolExecutor(threads - 1) if threads > 1 else None
+
+    def __call__(self, x, out=None):
+        """Compute the layer's `forward_hard`.
+
+        Parameters
+        ----------
+        x : ndarray (..., n_in)
+        out : ndarray (..., n_out), optional
+            Where to put the result; C-contiguous and apart from `x`.
+
+        Returns
+        -------
+        y : ndarray (..., n_out)
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `x` or `out` has another dtype or shape, or they overlap.
+        """
+        # One sample in its simplest form: here every check counts, so these are as few as can be.
+        if out is None and type(x) is np.ndarray and x.shape == self._sample and x.dtype == self.dtype:
+            if x.flags.carray:
+                y = np.empty(self.n_out, self.dtype)
+                self._one(*self._constants, x, y)
+                return y
+        x, lead = self._rows(x)
+        y, flat = self._output(out, x, lead)
+        self._many(x, flat)
+        return y
 
     def warm_up(self):
         """Compile, or load from the cache, whatever calls will need; return self."""
@@ -145,34 +174,9 @@ class FastPath(Fast):
     def __init__(self, layer, threads):
         super().__init__(layer, threads)
         K, M = layer.in_bias.shape
-        self._n_trees, self._length, self._sample = K, K * tree.depth_of(M), (self.n_in,)
+        self._n_trees, self._length = K, K * tree.depth_of(M)
         self._weights = tuple(array.reshape(K * M, *array.shape[2:]) for array in layer.arrays().values())
-
-    def __call__(self, x, out=None):
-        """Compute the layer's `forward_hard`.
-
-        Parameters
-        ----------
-        x : ndarray (..., n_in)
-        out : ndarray (..., n_out), optional
-            Where to put the result; C-contiguous and apart from `x`.
-
-        Returns
-        -------
-        y : ndarray (..., n_out)
-
-        Raises
-        ------
-        TypeError, ValueError
-            If `x` or `out` has another dtype or shape, or they overlap.
-        """
-        # One sample in its simplest form: here every check counts, so these are as few as can be.
-        if out is None and type(x) is np.ndarray and x.shape == self._sample and x.dtype == self.dtype:
-            if x.flags.carray:
-                y = np.empty(self.n_out, self.dtype)
-                cmm._cmm_jit(*self._weights, self._n_trees, self._kind, x, y)
-                return y
-        return self._forward(x, out)[0]
+        self._one, self._constants = cmm._cmm_jit, (*self._weights, K, self._kind)
 
     def route(self, x):
         """Return the neurons on each sample's path, as the layer's `route`: `(..., n_trees, depth + 1)`."""
@@ -195,7 +199,9 @@ class FastPath(Fast):
         tape : PathTape
             As the layer's own `forward` returns it; either one's `backward` takes it.
         """
-        return self._forward(x, None)
+        x, lead = self._rows(x)
+        y, flat = self._output(None, x, lead)
+        return y, PathTape(x, lead, *self._many(x, flat))
 
     def backward(self, tape, dy, input_gradient=True):
         """Gradients of a loss, as the layer's `backward` returns them: dense arrays, 0 at neurons not visited.
@@ -264,14 +270,12 @@ class FastPath(Fast):
     def _visits(self, B):
         return np.empty((B, self._length), np.intp)
 
-    def _forward(self, x, out):
-        x, lead = self._rows(x)
-        y, flat = self._output(out, x, lead)
+    def _many(self, x, y):
+        """Fill the rows of `y`; return nodes, logits and activations, (B, KD) each."""
         node = self._visits(len(x))
         logit, hidden = np.empty(node.shape, self.dtype), np.empty(node.shape, self.dtype)
-        constants = *self._weights, self._n_trees, self._kind
-        self._run(cmm._path_rows_jit, constants, (x, node, logit, hidden, flat))
-        return y, PathTape(x, lead, node, logit, hidden)
+        self._run(cmm._path_rows_jit, self._constants, (x, node, logit, hidden, y))
+        return node, logit, hidden
 
     def _group(self, tape, dy):
         """What both backward passes begin with: all visits, in the order of their neurons.
@@ -325,24 +329,21 @@ class FastLeaf(Fast):
 
     def __init__(self, layer, threads):
         super().__init__(layer, threads)
-        self._weights = tuple(layer.arrays().values())
-        self._depth = layer.depth
-
-    def __call__(self, x, out=None):
-        """Compute the layer's `forward_hard`; parameters as in `FastPath`."""
-        x, lead = self._rows(x)
-        y, flat = self._output(out, x, lead)
-        self._run(cmm._leaf_rows_jit, (*self._weights, self._kind), (x, *self._routes(len(x)), flat))
-        return y
+        self._weights, self._depth = tuple(layer.arrays().values()), layer.depth
+        self._one, self._constants = cmm._leaf_one_jit, (*self._weights, self._kind)
 
     def route(self, x):
         """Return the leaf that each sample reaches, as the layer's `route`: `(...)`."""
         x, lead = self._rows(x)
-        node, logit, leaf = self._routes(len(x))
-        self._run(cmm._leaf_routes_jit, self._weights[:2], (x, node, logit, leaf))
-        return leaf.reshape(lead)
+        routes = self._routes(len(x))
+        self._run(cmm._leaf_routes_jit, self._weights[:2], (x, *routes))
+        return routes[-1].reshape(lead)
+
+    def _many(self, x, y):
+        self._run(cmm._leaf_rows_jit, self._constants, (x, *self._routes(len(x)), y))
 
     def _routes(self, B):
+        """Room for nodes, logits and leaves."""
         shape = B, self._depth
         return np.empty(shape, np.intp), np.empty(shape, self.dtype), np.empty(B, np.intp)
 
@@ -356,21 +357,18 @@ class FastDense(Fast):
     def __init__(self, layer, threads):
         super().__init__(layer, threads)
         self._weights = tuple(layer.arrays().values())
-
-    def __call__(self, x, out=None):
-        """Compute the layer's `forward`; parameters as in `FastPath`."""
-        x, lead = self._rows(x)
-        y, flat = self._output(out, x, lead)
-        in_weight, in_bias, out_weight, out_bias = self._weights
-        if len(x) == 1:
-            cmm._dense_row_jit(*self._weights, self._kind, x[0], np.empty(len(in_bias), self.dtype), flat[0])
-            return y
-        hidden = x @ in_weight.T  # (B, I) -> (B, w)
-        self._run(cmm._activate_rows_jit, (in_bias, self._kind), (hidden,))
-        np.matmul(hidden, out_weight, out=flat)  # (B, w) -> (B, O)
-        flat += out_bias
-        return y
+        self._one, self._constants = cmm._dense_one_jit, (*self._weights, self._kind)
 
     def route(self, x):
         """Return zeros `(...)`: one leaf for all."""
         return self.layer.route(x)
+
+    def _many(self, x, y):
+        in_weight, in_bias, out_weight, out_bias = self._weights
+        if len(x) == 1:
+            self._one(*self._constants, x[0], y[0])
+            return
+        hidden = x @ in_weight.T  # (B, I) -> (B, w)
+        self._run(cmm._activate_rows_jit, (in_bias, self._kind), (hidden,))
+        np.matmul(hidden, out_weight, out=y)  # (B, w) -> (B, O)
+        y += out_bias

@@ -1,0 +1,158 @@
+"""The figures of `fast_path.py`, drawn from its recorded rows: `python benchmarks/figures.py` draws them again."""
+
+import json
+
+import measure
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from fffref import plots
+
+LEVELS, NEURONS, WIDTH = 12, 4095, 768
+FLOPS = LEVELS * 4 * WIDTH  # of one row: a multiply and an add for each weight
+BYTES = LEVELS * 2 * 4 * WIDTH  # of the weights that one row engages, float32
+BLUE, ORANGE, GREEN, PINK = plots.COLOURS[:4]
+
+
+def draw(rows):
+    """Draw all figures into the folder of results."""
+    for name, figure in (
+        ("speedup", speedup(rows)),
+        ("depth", depth(rows)),
+        ("warm-cold", warm_cold(rows)),
+        ("roofline", roofline(rows)),
+    ):
+        plots.save(figure, measure.RESULTS / f"fast_path-{name}.png")
+
+
+def of(rows, case, name=None, threads=1):
+    """Rows of the cases whose title begins with `case`, of one contestant."""
+    return [
+        row
+        for row in rows
+        if row.get("case", "").startswith(case) and row["threads"] == threads and name in (None, row["name"])
+    ]
+
+
+def median(row, field="microseconds"):
+    """The middle of what was measured."""
+    return row[field]["median"]
+
+
+def band(axes, x, rows, field, colour, label, style="-"):
+    """A line of medians in the band of its quartiles."""
+    axes.plot(x, [median(row, field) for row in rows], style, color=colour, marker="o", markersize=4, label=label)
+    axes.fill_between(x, *zip(*(row[field]["quartiles"] for row in rows), strict=True), color=colour, alpha=0.2)
+
+
+def speedup(rows):
+    """How many times as fast as the best dense code, by batch and by width, and the share of work as the limit."""
+    with rc_context(plots.STYLE):
+        figure = Figure(figsize=(11, 4.4), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        for threads, colour in ((1, BLUE), (2, ORANGE)):
+            mine = of(rows, "PathFFF 768/4095/12, batch", "fffref.jit, out=", threads)
+            sizes = [int(row["case"].rsplit(" ", 1)[1]) for row in mine]
+            band(left, sizes, mine, "speedup", colour, f"fffref.jit, {threads} thread{'s' * (threads > 1)}")
+        one = of(rows, "PathFFF 768/4095/12, batch 1, warm")
+        for row in one:
+            if row["name"] in ("compiled loop", "fffref.jit called from Python"):
+                left.plot(1, median(row, "speedup"), "D", color=BLUE, markersize=6)
+                left.annotate(row["name"], (1.25, median(row, "speedup")), va="center", fontsize=9)
+        left.axhline(NEURONS / LEVELS, color="black", linestyle=":", linewidth=1.3)
+        left.annotate("multiply-adds saved: 341.25x", (20000, 360), ha="right", fontsize=9)
+        left.set(xscale="log", yscale="log", xlabel="batch size", ylabel="times as fast as the best dense code")
+        left.set_title("4095 neurons, 12 engaged")
+        left.legend(loc="lower left")
+
+        deep = [row for row in of(rows, "PathFFF depth", "distinct rows") if row["against"].startswith("dense")]
+        widths = [row["neurons"] for row in deep]
+        band(right, widths, deep, "speedup", BLUE, "fffref.jit, 1 thread, batch 2048")
+        limit = [row["neurons"] / row["levels"] for row in deep]
+        right.plot(widths, limit, ":", color="black", linewidth=1.3, label="multiply-adds saved")
+        right.set(xscale="log", yscale="log", xlabel="neurons stored", title="768 in, 768 out, against NumPy's GEMM")
+        right.legend()
+    return figure
+
+
+def depth(rows):
+    """Time per row against levels: linear while the weights are near, and what one shared path hides."""
+    distinct, shared = of(rows, "PathFFF depth", "distinct rows"), of(rows, "PathFFF depth", "one path for all")
+    levels = np.array([row["levels"] for row in distinct])
+    near = levels <= 12
+    slope, start = np.polyfit(levels[near], [median(row) for row in np.array(distinct)[near]], 1)
+    with rc_context(plots.STYLE):
+        figure = Figure(figsize=(8, 4.6), layout="constrained")
+        axes = figure.subplots()
+        band(axes, levels, distinct, "microseconds", BLUE, "all rows different")
+        band(axes, levels, shared, "microseconds", ORANGE, "one row over and over: one path, always cached")
+        line = f"{slope:.3f} us a level (fit to 12 levels)"
+        axes.plot(levels, start + slope * levels, ":", color="black", linewidth=1.3, label=line)
+        for size, name in ((2**20, "L2"), (2**25, "L3")):
+            full = np.log2(size / (8 * WIDTH) + 1)  # levels whose weights, in and out, fill that cache
+            axes.axvline(full, color="grey", linewidth=1, linestyle="--")
+            axes.annotate(f"weights fill {name} ({size >> 20} MiB)", (full, 0.2), rotation=90, ha="right", color="grey")
+        axes.set(
+            xlabel="levels (neurons engaged)", ylabel="us per row", title="Cost against depth, 1 thread, batch 2048"
+        )
+        axes.set_ylim(bottom=0)
+        axes.legend(loc="upper left")
+    return figure
+
+
+def warm_cold(rows):
+    """Batch 1: dense and conditional, with the weights in the caches and evicted from them."""
+    warm, cold = of(rows, "PathFFF 768/4095/12, batch 1, warm"), of(rows, "PathFFF 768/4095/12, batch 1, cold")
+    names = {"dense, NumPy": "dense, NumPy", "fffref.jit": "fffref.jit called from Python"}
+    with rc_context(plots.STYLE):
+        figure = Figure(figsize=(7, 4), layout="constrained")
+        axes = figure.subplots()
+        for i, (cold_name, warm_name) in enumerate(names.items()):
+            pair = [next(row for row in warm if row["name"] == warm_name)]
+            pair += [next(row for row in cold if row["name"] == cold_name)]
+            for shift, row, colour, label in zip((-0.2, 0.2), pair, (ORANGE, BLUE), ("warm", "cold"), strict=True):
+                axes.bar(i + shift, median(row), 0.36, color=colour, label=label if i == 0 else None)
+                axes.annotate(f"{median(row):.3g} us", (i + shift, 1.1 * median(row)), ha="center", fontsize=9)
+        axes.set_xticks(range(len(names)), names)
+        axes.set(yscale="log", ylabel="us per call", title="One sample: weights in the caches, and evicted from them")
+        axes.set_ylim(1, 8000)
+        axes.grid(axis="x", visible=False)
+        axes.legend()
+    return figure
+
+
+def roofline(rows):
+    """FLOPs per second against FLOPs per byte of weights, under the roofs that were measured in the same run."""
+    roofs = {row["roof"]: row for row in rows if "roof" in row}
+    peak = roofs["sgemm"]["flops_per_second"]["median"] / 1e9
+    intensity = np.logspace(-1.2, 4, 50)
+    with rc_context(plots.STYLE):
+        figure = Figure(figsize=(8, 4.6), layout="constrained")
+        axes = figure.subplots()
+        for name, shade in (("L1", "0.2"), ("L2", "0.4"), ("L3", "0.55"), ("memory", "0.7")):
+            speed = roofs[name]["bytes_per_second"]["median"] / 1e9
+            line = np.minimum(peak, speed * intensity)
+            axes.plot(intensity, line, color=shade, linewidth=1.4, label=f"{name}: {speed:.0f} GB/s")
+        axes.annotate(f"sgemm: {peak:.0f} GFLOP/s", (intensity[-1], 1.15 * peak), ha="right", fontsize=9)
+        batch = of(rows, "PathFFF 768/4095/12, batch 16384")
+        one = of(rows, "PathFFF 768/4095/12, batch 1, warm")
+        dense = 4 * WIDTH * NEURONS
+        points = [
+            ("CMM, batch 16384", next(r for r in batch if r["name"] == "fffref.jit, out="), FLOPS, FLOPS / BYTES, BLUE),
+            ("CMM, batch 1", next(r for r in one if r["name"] == "compiled loop"), FLOPS, FLOPS / BYTES, PINK),
+            ("dense, batch 1", next(r for r in one if r["name"] == "dense, fffref.jit"), dense, 0.5, ORANGE),
+            ("dense, batch 16384", next(r for r in batch if r["name"] == "dense, NumPy"), dense, 0.5 * 16384, ORANGE),
+        ]
+        for name, row, flops, at, colour in points:
+            axes.plot(at, flops / median(row) / 1e3, "o", color=colour, markersize=8)
+            side = dict(ha="right", xytext=(-8, 6)) if at > 1 or "dense" in name else dict(ha="left", xytext=(8, -10))
+            axes.annotate(name, (at, flops / median(row) / 1e3), textcoords="offset points", fontsize=9, **side)
+        axes.set(xscale="log", yscale="log", xlabel="FLOPs per byte of weights read", ylabel="GFLOP/s")
+        axes.set_title("A row engages 72 KiB of weights and uses each once: bandwidth is the limit, 1 thread")
+        axes.legend(loc="lower right")
+    return figure
+
+
+if __name__ == "__main__":
+    draw(json.loads((measure.RESULTS / "fast_path.json").read_text())["rows"])
