@@ -1,8 +1,8 @@
-# make demo, make test: each sets up what it needs in .venv, then runs. Another Python: make demo PYTHON=python3.12
+# make demo, make test, make bench: each sets up what it needs in .venv, then runs. Another Python: make demo PYTHON=python3.12
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test bench bench-full lint clean
 .DELETE_ON_ERROR:
 
 demo: .venv/.installed
@@ -10,6 +10,13 @@ demo: .venv/.installed
 
 test: .venv/.installed-test
 	$(BIN)/python -m pytest
+
+bench: .venv/.installed
+	$(BIN)/python benchmarks/fast_path.py
+
+bench-full: .venv/.installed
+	$(BIN)/python benchmarks/fast_path.py --full
+	for script in variants start_up train_step; do $(BIN)/python benchmarks/$$script.py || exit 1; done
 
 lint: .venv/.installed-test
 	$(BIN)/python -m pip install -q ruff && $(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -287,12 +287,33 @@ def table(rows):
         lines += [f"| | us per row | times as fast as {mine[0]['against']} |", "|---|---|---|"]
         for row in mine:
             ratio = row["speedup"]
-            lines.append(f"| {row['name']} | {_span(row['microseconds'])} | {_span(ratio)} |")
+            lines.append(f"| {row['name']} | {measure.span(row['microseconds'])} | {measure.span(ratio)} |")
     return "\n".join(lines[1:]) + "\n"
 
 
-def _span(value):
-    return f"{value['median']:.3g} ({value['quartiles'][0]:.3g}-{value['quartiles'][1]:.3g})"
+SUMMARY = (  # the beginning of a case, and a contestant
+    ("PathFFF 768/4095/12, batch 16384", "fffref.jit, out="),
+    ("PathFFF 768/4095/12, batch 16384", "fffref.jit"),
+    ("PathFFF 768/4095/12, batch 1024", "gather + bmm, PyTorch"),
+    ("PathFFF 768/4095/12, batch 1, warm", "compiled loop"),
+    ("PathFFF 768/4095/12, batch 1, warm", "fffref.jit called from Python"),
+    ("PathFFF 768/4095/12, batch 1, warm", "dense, NumPy"),
+    ("PathFFF 768/4095/12, batch 1, cold", "fffref.jit"),
+    ("PathFFF 768/4095/12, training step, batch 256", "fffref.jit, visited rows"),
+    ("LeafFFF 784/10, depth 7, leaf width 8, batch 1", "fffref.jit"),
+    ("LeafFFF 784/10, depth 7, leaf width 8, batch 4096", "fffref.jit"),
+)
+
+
+def summary(rows):
+    """A few rows as one Markdown table."""
+    lines = ["| case | threads | | us per row | times as fast as | |", "|---|---|---|---|---|---|"]
+    for case, name in SUMMARY:
+        for row in rows:
+            if row.get("case") == case and row["name"] == name:
+                numbers = measure.span(row["microseconds"]), row["against"], measure.span(row["speedup"])
+                lines.append(f"| {case} | {row['threads']} | {name} | {numbers[0]} | {numbers[1]} | {numbers[2]}x |")
+    return "\n".join(lines) + "\n"
 
 
 def main():

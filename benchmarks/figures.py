@@ -80,19 +80,20 @@ def depth(rows):
     """Time per row against levels: linear while the weights are near, and what one shared path hides."""
     distinct, shared = of(rows, "PathFFF depth", "distinct rows"), of(rows, "PathFFF depth", "one path for all")
     levels = np.array([row["levels"] for row in distinct])
-    near = levels <= 12
+    near = levels <= 10
     slope, start = np.polyfit(levels[near], [median(row) for row in np.array(distinct)[near]], 1)
     with rc_context(plots.STYLE):
         figure = Figure(figsize=(8, 4.6), layout="constrained")
         axes = figure.subplots()
         band(axes, levels, distinct, "microseconds", BLUE, "all rows different")
         band(axes, levels, shared, "microseconds", ORANGE, "one row over and over: one path, always cached")
-        line = f"{slope:.3f} us a level (fit to 12 levels)"
+        line = f"{slope:.3f} us a level (fit up to 10 levels)"
         axes.plot(levels, start + slope * levels, ":", color="black", linewidth=1.3, label=line)
         for size, name in ((2**20, "L2"), (2**25, "L3")):
             full = np.log2(size / (8 * WIDTH) + 1)  # levels whose weights, in and out, fill that cache
             axes.axvline(full, color="grey", linewidth=1, linestyle="--")
-            axes.annotate(f"weights fill {name} ({size >> 20} MiB)", (full, 0.2), rotation=90, ha="right", color="grey")
+            text = f"weights fill {name} ({size >> 20} MiB)"
+            axes.annotate(text, (full, 2.6), rotation=90, ha="right", color="grey", fontsize=9)
         axes.set(
             xlabel="levels (neurons engaged)", ylabel="us per row", title="Cost against depth, 1 thread, batch 2048"
         )
@@ -113,7 +114,8 @@ def warm_cold(rows):
             pair += [next(row for row in cold if row["name"] == cold_name)]
             for shift, row, colour, label in zip((-0.2, 0.2), pair, (ORANGE, BLUE), ("warm", "cold"), strict=True):
                 axes.bar(i + shift, median(row), 0.36, color=colour, label=label if i == 0 else None)
-                axes.annotate(f"{median(row):.3g} us", (i + shift, 1.1 * median(row)), ha="center", fontsize=9)
+                value = f"{median(row):,.0f}" if median(row) > 100 else f"{median(row):.3g}"
+                axes.annotate(f"{value} us", (i + shift, 1.1 * median(row)), ha="center", fontsize=9)
         axes.set_xticks(range(len(names)), names)
         axes.set(yscale="log", ylabel="us per call", title="One sample: weights in the caches, and evicted from them")
         axes.set_ylim(1, 8000)
@@ -138,16 +140,16 @@ def roofline(rows):
         batch = of(rows, "PathFFF 768/4095/12, batch 16384")
         one = of(rows, "PathFFF 768/4095/12, batch 1, warm")
         dense = 4 * WIDTH * NEURONS
-        points = [
-            ("CMM, batch 16384", next(r for r in batch if r["name"] == "fffref.jit, out="), FLOPS, FLOPS / BYTES, BLUE),
-            ("CMM, batch 1", next(r for r in one if r["name"] == "compiled loop"), FLOPS, FLOPS / BYTES, PINK),
-            ("dense, batch 1", next(r for r in one if r["name"] == "dense, fffref.jit"), dense, 0.5, ORANGE),
-            ("dense, batch 16384", next(r for r in batch if r["name"] == "dense, NumPy"), dense, 0.5 * 16384, ORANGE),
+        points = [  # name, row, FLOPs, FLOPs per byte, colour, where its label goes
+            ("CMM, batch 1", next(r for r in one if r["name"] == "compiled loop"), FLOPS, FLOPS / BYTES, PINK, 6),
+            ("CMM, batch 16384", next(r for r in batch if "out=" in r["name"]), FLOPS, FLOPS / BYTES, BLUE, -4),
+            ("dense, batch 1", next(r for r in one if r["name"] == "dense, fffref.jit"), dense, 0.5, ORANGE, -14),
+            ("dense and GELU, batch 16384", next(r for r in batch if "NumPy" in r["name"]), dense, 8192, ORANGE, -20),
         ]
-        for name, row, flops, at, colour in points:
-            axes.plot(at, flops / median(row) / 1e3, "o", color=colour, markersize=8)
-            side = dict(ha="right", xytext=(-8, 6)) if at > 1 or "dense" in name else dict(ha="left", xytext=(8, -10))
-            axes.annotate(name, (at, flops / median(row) / 1e3), textcoords="offset points", fontsize=9, **side)
+        for name, row, flops, at, colour, up in points:
+            axes.plot(at, flops / median(row) / 1e3, "o", color=colour, markersize=7)
+            away = {"ha": "right", "xytext": (8, up)} if at > 1 else {"ha": "left", "xytext": (9, up)}
+            axes.annotate(name, (at, flops / median(row) / 1e3), textcoords="offset points", fontsize=9, **away)
         axes.set(xscale="log", yscale="log", xlabel="FLOPs per byte of weights read", ylabel="GFLOP/s")
         axes.set_title("A row engages 72 KiB of weights and uses each once: bandwidth is the limit, 1 thread")
         axes.legend(loc="lower right")

@@ -57,6 +57,12 @@ def quartiles(values):
     return {"median": float(median), "quartiles": [float(low), float(high)], "n": len(values)}
 
 
+def span(value):
+    """A median with its quartiles, as text of three digits."""
+    median, low, high = (f"{v:.0f}" if v >= 100 else f"{v:.3g}" for v in (value["median"], *value["quartiles"]))
+    return f"{median} ({low}-{high})"
+
+
 def ratio(times, slow, fast):
     """How many times as long `slow` takes as `fast`: quartiles of the ratios of neighbours in time."""
     return quartiles(times[slow] / times[fast])

@@ -166,6 +166,24 @@ def _cmm_plain(in_weight, in_bias, out_weight, n_trees, kind, x, y):
 _cmm_plain_jit = njit(**OPTIONS)(_cmm_plain)
 
 
+def _walk(weight, bias, n_trees, tie_right, x, node, logit):
+    """Walk one sample down the trees: at every level a dot product, and its sign says where to go.
+
+    weight (KM, I), bias (KM,), x (I,) -> node, logit (KD,); nodes are counted over all trees.
+    """
+    M, D = len(weight) // n_trees, len(node) // n_trees
+    for k in range(n_trees):
+        n = 0
+        for t in range(k * D, (k + 1) * D):
+            row = k * M + n
+            z = _dot_jit(x, weight[row]) + bias[row]
+            node[t], logit[t] = row, z
+            n = 2 * n + 1 + _goes_right_jit(z, tie_right)
+
+
+_walk_jit = njit(**OPTIONS)(_walk)
+
+
 def _levels(M):
     """Number of levels of a tree of M nodes: M = 2^levels - 1."""
     levels = 0
@@ -180,16 +198,9 @@ _levels_jit = njit(**OPTIONS)(_levels)
 
 def _cmm(in_weight, in_bias, out_weight, n_trees, kind, x, y):
     """The same in two passes: walk down, then add up all the output rows, y being swept once for six of them."""
-    M = len(in_weight) // n_trees
-    depth = _levels_jit(M)
-    node = np.empty(n_trees * depth, np.intp)
-    logit = np.empty(n_trees * depth, x.dtype)
-    for k in range(n_trees):
-        n = 0
-        for t in range(k * depth, (k + 1) * depth):
-            node[t] = k * M + n
-            logit[t] = _dot_jit(x, in_weight[node[t]]) + in_bias[node[t]]
-            n = 2 * n + 1 + (logit[t] > 0)
+    length = n_trees * _levels_jit(len(in_weight) // n_trees)
+    node, logit = np.empty(length, np.intp), np.empty(length, x.dtype)
+    _walk_jit(in_weight, in_bias, n_trees, False, x, node, logit)
     _activate_jit(kind, logit, logit)
     _combine_jit(logit, node, out_weight, y)
 
@@ -239,24 +250,9 @@ _leaf_one_jit = njit(**OPTIONS)(_leaf_one)
 
 
 def _descend(weight, bias, n_trees, tie_right, x, node, logit):
-    """Walk rows down the trees, two rows in turn: while one waits for its logit, the other's dot runs.
-
-    weight (KM, I), bias (KM,), x (B, I) -> node, logit (B, KD); nodes are counted over all trees.
-    """
-    M, D = len(weight) // n_trees, node.shape[1] // n_trees
-    for first in range(0, len(x), 2):
-        last = min(first + 2, len(x))
-        for k in range(n_trees):
-            node[first:last, k * D] = k * M
-            for t in range(k * D, (k + 1) * D):
-                for i in range(first, last):
-                    n = node[i, t]
-                    z = _dot_jit(x[i], weight[n]) + bias[n]
-                    logit[i, t] = z
-                    if t + 1 < (k + 1) * D:
-                        node[i, t + 1] = 2 * n + 1 - k * M + _goes_right_jit(z, tie_right)
-                    if t == 0:
-                        prefetch(x, i + 2)
+    """Walk all rows: x (B, I) -> node, logit (B, KD)."""
+    for i in range(len(x)):
+        _walk_jit(weight, bias, n_trees, tie_right, x[i], node[i], logit[i])
 
 
 _descend_jit = njit(**OPTIONS)(_descend)

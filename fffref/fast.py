@@ -20,7 +20,7 @@ from .dense_ff import DenseFF
 from .leaf_fff import LeafFFF
 from .path_fff import PathFFF, PathTape
 
-ROWS_A_THREAD = 32  # fewer are done sooner than handed over
+ROWS_A_THREAD = 128  # fewer are done sooner than handed over
 
 
 def jit(layer, threads=1):

@@ -386,6 +386,25 @@ def test_kernels_are_valid_python_and_stay_in_bounds(mode, tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
 
 
+def test_a_second_process_compiles_nothing(tmp_path):
+    code = """
+import numpy as np, fffref
+from fffref import cmm
+layer = fffref.PathFFF.init(np.random.default_rng(0), 5, 3, 2)
+fffref.jit(layer).warm_up()
+stats = [kernel.stats for name, kernel in vars(cmm).items() if name.endswith("_jit")]
+print(sum(sum(s.cache_hits.values()) for s in stats), sum(sum(s.cache_misses.values()) for s in stats))
+"""
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+
+    def run():
+        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+        return tuple(map(int, done.stdout.split()))
+
+    (_, first_misses), (hits, misses) = run(), run()
+    assert first_misses > 3 and hits > 3 and misses == 0
+
+
 def test_every_kernel_has_its_plain_function():
     compiled = [name for name in vars(cmm) if name.endswith("_jit")]
     assert len(compiled) > 10
