@@ -59,7 +59,8 @@ def speedup(rows):
         for row in one:
             if row["name"] in ("compiled loop", "fffref.jit called from Python"):
                 left.plot(1, median(row, "speedup"), "D", color=BLUE, markersize=6)
-                left.annotate(row["name"], (1.25, median(row, "speedup")), va="center", fontsize=9)
+                at = {"xytext": (7, -12), "textcoords": "offset points", "fontsize": 9}
+                left.annotate(f"batch 1, {row['name'].removeprefix('fffref.jit ')}", (1, median(row, "speedup")), **at)
         left.axhline(NEURONS / LEVELS, color="black", linestyle=":", linewidth=1.3)
         left.annotate("multiply-adds saved: 341.25x", (20000, 360), ha="right", fontsize=9)
         left.set(xscale="log", yscale="log", xlabel="batch size", ylabel="times as fast as the best dense code")
@@ -143,12 +144,13 @@ def roofline(rows):
         points = [  # name, row, FLOPs, FLOPs per byte, colour, where its label goes
             ("CMM, batch 1", next(r for r in one if r["name"] == "compiled loop"), FLOPS, FLOPS / BYTES, PINK, 6),
             ("CMM, batch 16384", next(r for r in batch if "out=" in r["name"]), FLOPS, FLOPS / BYTES, BLUE, -4),
-            ("dense, batch 1", next(r for r in one if r["name"] == "dense, fffref.jit"), dense, 0.5, ORANGE, -14),
+            ("dense, batch 1", next(r for r in one if r["name"] == "dense, fffref.jit"), dense, 0.5, ORANGE, 10),
             ("dense and GELU, batch 16384", next(r for r in batch if "NumPy" in r["name"]), dense, 8192, ORANGE, -20),
         ]
         for name, row, flops, at, colour, up in points:
             axes.plot(at, flops / median(row) / 1e3, "o", color=colour, markersize=7)
-            away = {"ha": "right", "xytext": (8, up)} if at > 1 else {"ha": "left", "xytext": (9, up)}
+            side = "right" if "dense" in name else "left"
+            away = {"ha": side, "xytext": (8 if at > 1 else -9 if side == "right" else 9, up)}
             axes.annotate(name, (at, flops / median(row) / 1e3), textcoords="offset points", fontsize=9, **away)
         axes.set(xscale="log", yscale="log", xlabel="FLOPs per byte of weights read", ylabel="GFLOP/s")
         axes.set_title("A row engages 72 KiB of weights and uses each once: bandwidth is the limit, 1 thread")
