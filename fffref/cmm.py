@@ -15,9 +15,10 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
+from .layer import CACHE_LINE
+
 FLAGS = {"reassoc", "nsz", "contract"}  # sums may be reordered; NaN and inf keep their meaning (fastmath=True loses it)
 OPTIONS = {"cache": True, "fastmath": FLAGS, "nogil": True, "error_model": "numpy"}
-CACHE_LINE = 64
 KINDS = {"identity": 0, "relu": 1, "tanh": 2, "gelu": 3}
 
 
@@ -33,6 +34,7 @@ def _prefetch_item(typing, rows, i, j):
     """llvm.prefetch of the address of rows[i, j] into the second-level cache."""
 
     def generate(context, builder, signature, args):
+        """Emit the call."""
         kind = signature.args[0]
         array = context.make_array(kind)(context, builder, args[0])
         at = cgutils.get_item_pointer(context, builder, kind, array, args[1:], wraparound=False)
@@ -51,6 +53,7 @@ def _prefetch_compiled(rows, i):
     step = CACHE_LINE // (rows.dtype.bitwidth // 8)
 
     def lines(rows, i):
+        """Ask for every cache line of the row; beyond the last row, for none."""
         if i < rows.shape[0]:
             for j in range(0, rows.shape[1], step):
                 _prefetch_item(rows, i, j)
@@ -307,8 +310,7 @@ def _leaf_routes(node_weight, node_bias, x, node, logit, leaf):
 
     x (B, I) -> node, logit (B, d), leaf (B,)
     """
-    if len(node_weight) > 0:
-        _descend_jit(node_weight, node_bias, 1, True, x, node, logit)
+    _descend_jit(node_weight, node_bias, 1, True, x, node, logit)
     for i in range(len(x)):
         leaf[i] = _leaf_of_jit(node[i], logit[i])
 

@@ -10,6 +10,7 @@ from .leaf_fff import LeafFFF
 from .path_fff import PathFFF
 
 EXTRA = {"temperature": 0.7, "entropy_weight": 0.5, "balance_weight": 0.3}  # so that a check covers them too
+N_SAMPLES = 8  # of a gradient check
 
 
 def small_layers(rng, activation="gelu"):
@@ -22,23 +23,22 @@ def small_layers(rng, activation="gelu"):
     }
 
 
-def gradient_reports(layer, rng, n_samples=8):
+def gradient_reports(layer, rng):
     """Check every gradient of a layer, entropy and balance losses included, by both methods.
 
     Parameters
     ----------
     layer : LeafFFF, PathFFF or DenseFF, in float64
     rng : numpy.random.Generator
-        Draws inputs and labels.
-    n_samples : int
+        Draws inputs and labels, `N_SAMPLES` of them.
 
     Returns
     -------
     dict of str to dict of str to gradcheck.Report
         By method, then by field.
     """
-    x = rng.standard_normal((n_samples, layer.n_in))
-    labels = rng.integers(layer.n_out, size=n_samples)
+    x = rng.standard_normal((N_SAMPLES, layer.n_in))
+    labels = rng.integers(layer.n_out, size=N_SAMPLES)
     _, grads, dx = training.objective(layer, x, labels, **EXTRA, input_gradient=True)
     return {
         method: gradcheck.check_layer(_loss_of(labels), layer, x, grads, dx, method) for method in gradcheck.METHODS
@@ -49,7 +49,8 @@ def gradient_rows(layers, rng):
     """The reports of several layers as rows of a table, each a dict."""
     return [
         {
-            "layer": name, "field": field, "entries": getattr(layer, field).size if field != "x" else 8 * layer.n_in,
+            "layer": name, "field": field,
+            "entries": getattr(layer, field).size if field != "x" else N_SAMPLES * layer.n_in,
             "central": reports["central"][field].error, "complex": reports["complex"][field].error,
             "passed": all(reports[method][field].passed for method in gradcheck.METHODS),
             "warnings": list(reports["central"][field].warnings),
@@ -63,7 +64,7 @@ def gradient_rows(layers, rng):
 def gradient_curve(rng):
     """Steps, and the errors of central differences and of the complex step at each, sorted by entry."""
     layer = small_layers(rng)["LeafFFF"]
-    x, labels = rng.standard_normal((8, layer.n_in)), rng.integers(layer.n_out, size=8)
+    x, labels = rng.standard_normal((N_SAMPLES, layer.n_in)), rng.integers(layer.n_out, size=N_SAMPLES)
     _, _, dx = training.objective(layer, x, labels, **EXTRA, input_gradient=True)
     loss = _loss_of(labels)
     steps = 10.0 ** -np.arange(1, 14)

@@ -3,7 +3,7 @@
 `fffref.jit(layer)` is the entry. These wrappers check, convert and allocate; the kernels are in `cmm.py`.
 
 Weights are shared with the layer, never copied: a change in place is seen by the next call. Layers are born with
-arrays that start on a cache line; one that was not is as right, but up to a quarter slower, see `Layer.aligned`.
+arrays that start on a cache line; one that was not is as right, but slower, see `Layer.aligned`.
 
 # B batch, I inputs, O outputs, K trees, D neurons on a path, M neurons of a tree, V neurons visited by a batch
 """
@@ -181,7 +181,7 @@ class FastPath(Fast):
     def route(self, x):
         """Return the neurons on each sample's path, as the layer's `route`: `(..., n_trees, depth + 1)`."""
         x, lead = self._rows(x)
-        node, logit = self._visits(len(x)), np.empty((len(x), self._length), self.dtype)
+        node, logit = self._visits(len(x))
         self._run(cmm._descend_jit, (*self._weights[:2], self._n_trees, False), (x, node, logit))
         M = len(self._weights[1]) // self._n_trees
         return node.reshape(*lead, self._n_trees, self._length // self._n_trees) - M * np.arange(self._n_trees)[:, None]
@@ -268,12 +268,14 @@ class FastPath(Fast):
         return self
 
     def _visits(self, B):
-        return np.empty((B, self._length), np.intp)
+        """Room for nodes and logits."""
+        shape = B, self._length
+        return np.empty(shape, np.intp), np.empty(shape, self.dtype)
 
     def _many(self, x, y):
         """Fill the rows of `y`; return nodes, logits and activations, (B, KD) each."""
-        node = self._visits(len(x))
-        logit, hidden = np.empty(node.shape, self.dtype), np.empty(node.shape, self.dtype)
+        node, logit = self._visits(len(x))
+        hidden = np.empty_like(logit)
         self._run(cmm._path_rows_jit, self._constants, (x, node, logit, hidden, y))
         return node, logit, hidden
 

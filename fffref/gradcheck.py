@@ -289,6 +289,7 @@ def _prepare(f, x, gradient, dy, method):
         raise ValueError(f"gradient must have the shape of x, {x.shape}, got {gradient.shape}")
 
     def number(x):
+        """f, weighted by `dy` if there is one."""
         y = f(x)
         if dy is not None:
             y = (dy * y).sum()

@@ -111,7 +111,7 @@ def aligned(array, dtype=None):
     """Return a C-ordered copy that starts on a cache line.
 
     NumPy's own large arrays start 16 bytes off one, so that every vector of 64 bytes is loaded from two lines. For
-    a matrix product that makes no difference, for the compiled descent a quarter.
+    a matrix product that hardly matters, for the compiled descent it does: `benchmarks/variants.py` says how much.
     """
     dtype = array.dtype if dtype is None else np.dtype(dtype)
     size = array.size * dtype.itemsize

@@ -52,6 +52,7 @@ class SGD:
         rate = layer.dtype.type(learning_rate)
 
         def update(p, g):
+            """p - rate g, with one new array."""
             moved = rate * g
             return np.subtract(p, moved, out=moved)  # fresh memory costs more than the arithmetic
 
@@ -102,6 +103,7 @@ class Adam:
         unbias1, unbias2 = (of(1 - beta ** (count + 1)) for beta in (self.beta1, self.beta2))
 
         def update(p, m, v):
+            """One array's step, from its moments."""
             return p - of(learning_rate) / unbias1 * m / (np.sqrt(v / unbias2) + of(self.epsilon))
 
         return layer.map(update, first, second), (first, second)
