@@ -1,0 +1,87 @@
+"""The course: committed as executed, built in one shape, and every notebook runs from scratch without a network."""
+
+import pathlib
+import re
+import sys
+
+import nbformat
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "scripts"))
+import notebooks  # noqa: E402
+
+PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+# Put before a kernel's own start: whoever asks for another machine is refused.
+NO_NETWORK = """\
+import socket
+honest = socket.socket.connect
+def connect(self, address):
+    if isinstance(address, tuple) and not address[0].startswith("127."):
+        raise OSError(f"no network in a test, asked for {address}")
+    return honest(self, address)
+socket.socket.connect = connect
+"""
+each_notebook = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+
+
+def cells(path, kind):
+    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == kind]
+
+
+def is_solution(cell):
+    return "solution" in cell.metadata.get("tags", ())
+
+
+@each_notebook
+def test_it_is_committed_as_executed(path):
+    code = cells(path, "code")
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    outputs = [output for cell in code for output in cell.outputs]
+    assert not [output for output in outputs if output.output_type == "error" or output.get("name") == "stderr"]
+    assert path.stat().st_size < 1_000_000
+    found = nbformat.read(path, as_version=4)
+    assert notebooks.normalise(nbformat.from_dict(found), path.stem) == found
+
+
+@each_notebook
+def test_it_has_the_shape_of_a_lesson(path):
+    prose, code = cells(path, "markdown"), cells(path, "code")
+    text = "\n".join(cell.source for cell in prose)
+    assert prose[0].source.startswith("# ") and "**Question.**" in text and "**Answer.**" in prose[-1].source
+    plain = [cell for cell in prose + code if not is_solution(cell)]
+    assert 10 <= len(plain) <= 30
+    assert all(len(cell.source.splitlines()) <= 20 for cell in code if not is_solution(cell))
+    assert 2 <= len(re.findall(r"\*\*Exercise \d", text)) <= 3
+    solutions = [cell for cell in code if is_solution(cell)]
+    assert len(solutions) >= 2
+    assert all("hide-input" in cell.metadata.tags and cell.metadata.jupyter.source_hidden for cell in solutions)
+    assert sum("assert " in cell.source for cell in code) >= 5
+    assert any("image/png" in output.get("data", {}) for cell in code for output in cell.outputs)
+
+
+@each_notebook
+def test_it_runs_from_scratch_without_a_network_or_data(path, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(NO_NETWORK)
+    environment = {
+        "PYTHONPATH": f"{tmp_path}:{ROOT}", "FFFREF_DATA": None, "XDG_CACHE_HOME": str(tmp_path / "cache"),
+        "NUMBA_CACHE_DIR": str(tmp_path / "numba"),
+    }  # fmt: skip
+    notebook, _ = notebooks.execute(path, environment)
+    assert len([c for c in notebook.cells if c.cell_type == "code"]) == len(cells(path, "code"))
+
+
+def test_a_notebook_that_fails_or_warns_is_refused(tmp_path):
+    for name, source in {"fails": "assert 1 == 2", "warns": "import sys; sys.stderr.write('careful')"}.items():
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
+        nbformat.write(notebook, tmp_path / f"{name}.ipynb")
+        with pytest.raises(Exception, match="careful" if name == "warns" else "assert 1 == 2"):
+            notebooks.execute(tmp_path / f"{name}.ipynb")
+
+
+def test_the_network_is_shut_in_these_tests(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(NO_NETWORK)
+    source = "import socket\ntry:\n    socket.create_connection(('192.0.2.1', 80), 1)\nexcept OSError as e: print(e)"
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)]), tmp_path / "net.ipynb")
+    notebook, _ = notebooks.execute(tmp_path / "net.ipynb", {"PYTHONPATH": str(tmp_path)})
+    assert "no network in a test" in notebook.cells[0].outputs[0].text
