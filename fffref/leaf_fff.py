@@ -30,7 +30,7 @@ class LeafTape:
     scale : ndarray (B, N) or float
         d logit / d (x . w + b): 1 / temperature, negative where the children are transposed.
     logit : ndarray (B, N)
-        Logits of the choices, `log(c / (1 - c))`, temperature and transposition included.
+        Logits of the choices, `log(c / (1 - c))`; temperature, transposition and noise included.
     choice : ndarray (B, N)
         c = sigmoid(logit), the weight of the right child.
     taken : ndarray (B, N)
@@ -161,7 +161,7 @@ class LeafFFF(Layer):
 
     # ------------------------------------------------------------------ soft: training
 
-    def forward(self, x, temperature=1.0, transpose_prob=0.0, straight_through=False, rng=None):
+    def forward(self, x, temperature=1.0, transpose_prob=0.0, straight_through=False, noise=0.0, rng=None):
         """Mix all leaves: FORWARD_T.
 
         Parameters
@@ -175,7 +175,12 @@ class LeafFFF(Layer):
         straight_through : bool
             Compute with choices rounded to 0 or 1, differentiate as if they had not been
             (Bengio, Leonard and Courville, arXiv 1308.3432).
-        rng : numpy.random.Generator, needed if transpose_prob > 0
+        noise : float, at least 0
+            Scale of logistic noise added to the logits, another draw per sample and node. At 1, a choice is above
+            1/2 with probability sigmoid(logit): the relaxed coin of the concrete distribution (Maddison, Mnih and Teh,
+            arXiv 1611.00712; Jang, Gu and Poole, arXiv 1611.01144). A tree that learns to be right in spite of it
+            pushes its logits away from 0, which is what hardening needs.
+        rng : numpy.random.Generator, needed if noise > 0 or transpose_prob > 0
 
         Returns
         -------
@@ -191,6 +196,7 @@ class LeafFFF(Layer):
         B, L, l = len(x), *self.leaf_in_bias.shape  # noqa: E741
         scale = self._logit_scale(B, temperature, transpose_prob, rng)  # (B, N) or a number
         logit = scale * (product(x, self.node_weight) + self.node_bias)  # (B, I) -> (B, N)
+        logit = self._disturb(logit, noise, rng)
         choice = activations.sigmoid(logit)
         taken = goes_right(logit).astype(self.dtype) if straight_through else choice
         mixture = mix(taken)  # (B, N) -> (B, L)
@@ -309,6 +315,13 @@ class LeafFFF(Layer):
             return scale
         transposed = checks.generator("rng", rng).random((B, len(self.node_weight))) < transpose_prob
         return np.where(transposed, -scale, scale)
+
+    def _disturb(self, logit, noise, rng):
+        """Add `noise` times a logistic variable: the logit of a uniform number."""
+        if checks.number("noise", noise, "[0, inf)") == 0:
+            return logit
+        u = np.maximum(checks.generator("rng", rng).random(logit.shape, np.float32), 2**-25)  # neither 0 nor 1
+        return logit + self.dtype.type(noise) * np.log(u / (1 - u))
 
     @staticmethod
     def _neurons(leaf_weight):

@@ -115,7 +115,7 @@ def node_entropy(logit, reduction):
 
 
 def leaf_balance(mixture):
-    """How unevenly the batch is spread over the leaves: 0 if evenly, L - 1 if all go to one leaf.
+    """How unevenly the batch is spread over the leaves: 0 if evenly, 1 if all of it goes to one leaf.
 
     Parameters
     ----------
@@ -135,9 +135,10 @@ def leaf_balance(mixture):
 
     Notes
     -----
-    The squared coefficient of variation of the leaves' shares p_j = mean over the batch of m_j,
+    The squared coefficient of variation of the leaves' shares p_j = mean over the batch of m_j, over the largest
+    that it can be, so that one weight suits trees of any depth:
 
-        CV^2 = L sum_j p_j^2 - 1,   d/dm_bj = 2 L p_j / B.
+        (L sum_j p_j^2 - 1) / (L - 1),   d/dm_bj = 2 L p_j / (B (L - 1)).
 
     Unlike the entropy of the shares, it has a finite gradient at a leaf that nothing reaches.
 
@@ -148,8 +149,8 @@ def leaf_balance(mixture):
     """
     checks.floating("mixture", mixture)
     B, L = mixture.shape
-    if B == 0:
+    if B == 0 or L == 1:
         return mixture.dtype.type(0), np.zeros_like(mixture)
     share = mixture.mean(0)  # (L,)
-    value = L * (share * share).sum() - 1
-    return value, np.tile(2 * L / B * share, (B, 1)).astype(mixture.dtype)
+    value = (L * (share * share).sum() - 1) / (L - 1)
+    return value, np.tile(2 * L / (B * (L - 1)) * share, (B, 1)).astype(mixture.dtype)

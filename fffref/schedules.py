@@ -41,6 +41,22 @@ class Geometric:
 
 
 @dataclass(frozen=True)
+class Step:
+    """`before` until the progress is `at`, `after` from there on. Suits straight-through choices: soft first."""
+
+    before: float
+    after: float
+    at: float
+
+    def __post_init__(self):
+        if not 0 <= self.at <= 1:
+            raise ValueError(f"a step lies between 0 and 1, got {self.at}")
+
+    def __call__(self, progress):
+        return self.before if progress < self.at else self.after
+
+
+@dataclass(frozen=True)
 class OneCycle:
     """Up to `peak` over the first `warmup` share by a half cosine, then down to 0 by another. Suits learning rates.
 

@@ -14,7 +14,7 @@ from . import checkpoints, checks, losses
 from .leaf_fff import LeafFFF
 from .optim import SGD, Adam
 from .path_fff import PathFFF
-from .schedules import Geometric, OneCycle, schedule
+from .schedules import Geometric, Linear, OneCycle, Step, schedule
 
 ROWS_AT_ONCE = 4096  # in evaluation, to bound memory
 
@@ -41,8 +41,9 @@ class Recipe:
     balance_weight : number or schedule *
         Of the leaf balance.
     transpose_prob : float in [0, 1]
-    straight_through : bool
-        As in `LeafFFF.forward`.
+        As in `LeafFFF.forward`, and so are the next two.
+    noise : number or schedule *
+    straight_through : bool or schedule *
     fast : bool
         Compiled forward and backward passes, for `PathFFF` only: `fffref.jit`.
     """
@@ -57,7 +58,8 @@ class Recipe:
     entropy_reduction: str = "mean"
     balance_weight: float | Callable = 0.0
     transpose_prob: float = 0.0
-    straight_through: bool = False
+    noise: float | Callable = 0.0
+    straight_through: bool | Callable = False
     fast: bool = False
 
     def __post_init__(self):
@@ -68,7 +70,7 @@ class Recipe:
         checks.number("transpose_prob", self.transpose_prob, "[0, 1]")
         for progress in (0.0, 0.5, 1.0):
             checks.number("temperature", schedule(self.temperature)(progress), "[1e-30, inf)")
-            for name in ("learning_rate", "entropy_weight", "balance_weight"):
+            for name in ("learning_rate", "entropy_weight", "balance_weight", "noise"):
                 checks.number(name, schedule(getattr(self, name))(progress), "[0, inf)")
 
     def at(self, progress):
@@ -79,14 +81,18 @@ class Recipe:
             "entropy_reduction": self.entropy_reduction,
             "balance_weight": schedule(self.balance_weight)(progress),
             "transpose_prob": self.transpose_prob,
-            "straight_through": self.straight_through,
+            "noise": schedule(self.noise)(progress),
+            "straight_through": bool(schedule(self.straight_through)(progress)),
         }
 
 
 def hardening(**changes):
-    """Return a recipe that ends hard: temperature from 2 to 0.02 by equal factors, and leaf balance.
+    """Return a recipe that ends hard, with every leaf at work.
 
-    Soft and hard meet because the choices sharpen, and the balance keeps leaves from dying meanwhile.
+    Four things, of which `fffref reproduce ablation` says what each is worth: the temperature falls, so that choices
+    sharpen; noise on the logits fades out, so that choices near 1/2 do not pay meanwhile; leaves that get more than
+    their share cost something; and for the last fifth choices are rounded, straight-through, so that the leaves
+    end on just those samples that they will get.
 
     Parameters
     ----------
@@ -97,7 +103,11 @@ def hardening(**changes):
     -------
     Recipe
     """
-    return Recipe(**{"temperature": Geometric(2.0, 0.02), "balance_weight": 0.5} | changes)
+    settings = {
+        "batch_size": 256, "temperature": Geometric(1.0, 0.05), "noise": Linear(1.0, 0.0),
+        "balance_weight": 3.0, "straight_through": Step(False, True, at=0.8),
+    }  # fmt: skip
+    return Recipe(**settings | changes)
 
 
 def paper1(**changes):
@@ -118,7 +128,7 @@ def paper1(**changes):
 
 def objective(
     layer, x, labels, temperature=1.0, entropy_weight=0.0, entropy_reduction="mean", balance_weight=0.0,
-    transpose_prob=0.0, straight_through=False, rng=None, input_gradient=False,
+    transpose_prob=0.0, straight_through=False, noise=0.0, rng=None, input_gradient=False,
 ):  # fmt: skip
     """Cross-entropy, plus for a `LeafFFF` the weighted node entropy and leaf balance; and all gradients.
 
@@ -127,7 +137,7 @@ def objective(
     layer : LeafFFF, PathFFF or DenseFF
     x : ndarray (..., n_in)
     labels : ndarray of int (...)
-    temperature, transpose_prob, straight_through, rng
+    temperature, transpose_prob, straight_through, noise, rng
         As in `LeafFFF.forward`; other layers have none.
     entropy_weight, balance_weight : float
     entropy_reduction : {"mean", "sum"}
@@ -145,7 +155,7 @@ def objective(
         loss, dy = losses.cross_entropy(y, labels)
         return loss, *layer.backward(tape, dy, input_gradient=input_gradient)
     of = layer.dtype.type
-    y, tape = layer.forward(x, temperature, transpose_prob, straight_through, rng)
+    y, tape = layer.forward(x, temperature, transpose_prob, straight_through, noise, rng)
     loss, dy = losses.cross_entropy(y, labels)
     extra = {}
     if entropy_weight:

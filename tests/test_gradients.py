@@ -48,13 +48,14 @@ def entropy_and_balance(tape, rng):
 @activation_names
 @pytest.mark.parametrize("temperature", [1.0, 0.4, 3.0])
 @pytest.mark.parametrize("transpose_prob", [0.0, 0.5])
+@pytest.mark.parametrize("noise", [0.0, 0.8])
 @pytest.mark.parametrize("extras", [no_extras, linear_extras, entropy_and_balance])
-def test_leaf_fff(method, depth, activation, temperature, transpose_prob, extras, rng):
+def test_leaf_fff(method, depth, activation, temperature, transpose_prob, noise, extras, rng):
     layer = cases.make("LeafFFF", rng, n_in=3, n_out=2, depth=depth, width=2, activation=activation)
     x, dy = rng.standard_normal((4, 3)), rng.standard_normal((4, 2))
 
-    def forward(layer, x):  # the same transpositions and weights at each call
-        y, tape = layer.forward(x, temperature, transpose_prob, rng=np.random.default_rng(1))
+    def forward(layer, x):  # the same transpositions, noise and weights at each call
+        y, tape = layer.forward(x, temperature, transpose_prob, noise=noise, rng=np.random.default_rng(1))
         extra, gradients = extras(tape, np.random.default_rng(2))
         return (dy * y).sum() + extra, tape, gradients
 

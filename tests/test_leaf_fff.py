@@ -137,6 +137,27 @@ def test_transposition_happens_per_sample_and_node_with_its_probability(rng):
     np.testing.assert_array_equal(*again)
 
 
+def test_noise_makes_a_choice_a_coin_of_its_own_probability(rng):
+    layer = cases.make("LeafFFF", rng, depth=1)
+    x = np.tile(rng.standard_normal(5), (20_000, 1))
+    (_, plain), (y, noisy) = layer.forward(x, 0.5), layer.forward(x, 0.5, noise=1.0, rng=rng)
+    expected = plain.choice[0, 0]
+    spread = np.sqrt(expected * (1 - expected) / len(x))
+    assert abs((noisy.choice > 0.5).mean() - expected) < 5 * spread  # the concrete distribution's property
+    added = noisy.logit - plain.logit
+    assert abs(added.mean()) < 5 * added.std() / np.sqrt(len(x))
+    np.testing.assert_allclose(added.std(), np.pi / np.sqrt(3), rtol=0.05)  # a logistic variable's
+    assert np.isfinite(y).all()
+
+
+def test_straight_through_rounds_the_noisy_choice(rng):
+    layer = cases.make("LeafFFF", rng, depth=3)
+    x = rng.standard_normal((50, 5))
+    _, tape = layer.forward(x, noise=2.0, straight_through=True, rng=rng)
+    np.testing.assert_array_equal(tape.taken, tape.logit >= 0)
+    assert (tape.taken != (layer.forward(x)[1].logit >= 0)).any()
+
+
 def test_no_array_of_batch_times_leaves_times_outputs_exists(rng):
     """Peak memory of forward and backward stays below the size of one such array."""
     import tracemalloc
@@ -171,6 +192,8 @@ def test_counts(rng):
         ({"transpose_prob": 1.5}, ValueError, r"transpose_prob must lie in \[0, 1\], got 1.5"),
         ({"transpose_prob": -0.1}, ValueError, r"transpose_prob must lie in \[0, 1\], got -0.1"),
         ({"transpose_prob": 0.5}, TypeError, "rng must be a numpy.random.Generator, got None"),
+        ({"noise": -1}, ValueError, r"noise must lie in \[0, inf\), got -1"),
+        ({"noise": 1.0}, TypeError, "rng must be a numpy.random.Generator, got None"),
     ],
 )
 def test_bad_options_are_refused(options, error, message, rng):

@@ -91,7 +91,8 @@ def test_sum_and_mean_differ_1792_fold_at_batch_256_and_7_nodes(rng):
 def test_balance_of_even_and_collapsed_leaves():
     assert losses.leaf_balance(np.full((6, 8), 1 / 8))[0] == 0
     assert losses.leaf_balance(np.eye(8))[0] == 0  # each sample is decided, together they are even
-    assert losses.leaf_balance(np.tile(np.eye(8)[0], (6, 1)))[0] == 7
+    assert losses.leaf_balance(np.tile(np.eye(8)[0], (6, 1)))[0] == 1
+    assert losses.leaf_balance(np.ones((6, 1)))[0] == 0  # one leaf is as even as it can be
 
 
 @pytest.mark.parametrize("name", ["cross-entropy", "mean squared error", "entropy, sum", "entropy, mean", "balance"])

@@ -170,7 +170,7 @@ FAULTS = {
     "activation's slope dropped": ("path_fff", "dlogit = dhidden * activations.get(self.activation).derivative(tape.logit)", "dlogit = dhidden"),
     "dense bias gradient by mean": ("dense_ff", "out_bias=dy.sum(0)", "out_bias=dy.mean(0)"),
     "batch size forgotten": ("losses", "- onehot) / logits.dtype.type(labels.size)", "- onehot)"),
-    "balance half as steep": ("losses", "np.tile(2 * L / B", "np.tile(L / B"),
+    "balance half as steep": ("losses", "np.tile(2 * L / (B", "np.tile(L / (B"),
     "gelu's density dropped": ("activations", "ndtr(z) + z * np.exp(-z * z / 2) / z.dtype.type(SQRT_2PI)", "ndtr(z)"),
     "tanh not squared": ("activations", "1 - np.tanh(z) ** 2", "1 - np.tanh(z)"),
     "momentum dropped": ("optim", "layer.dtype.type(self.momentum) * v + g", "g"),

@@ -11,9 +11,9 @@ def add(commands):
     text = """\
 Train one layer as a classifier, harden it, and save it as a checkpoint after every epoch.
 
-The default recipe anneals the temperature of the choices from 2 to 0.02 and keeps the leaves in balance. The first
-paper's own way is --recipe paper1: SGD and a summed entropy loss. --recipe plain hardens nothing: compare soft
-and hard accuracy then."""
+The default recipe lowers the temperature of the choices, lets noise on them fade out, keeps the leaves in balance and
+rounds the choices at the end. The first paper's own way is --recipe paper1: SGD and a summed entropy loss.
+--recipe plain hardens nothing: compare soft and hard accuracy then."""
     examples = """\
 examples:
   fffref train --out digits.safetensors
