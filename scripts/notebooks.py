@@ -5,17 +5,20 @@
     python scripts/notebooks.py --times         and write the minutes into notebooks/README.md
 
 Each runs top to bottom in a fresh kernel, in the folder notebooks/, and is written only if all went well. What varies
-from run to run without meaning anything (cell ids, time stamps, the kernel's patch version) is made the same.
+from run to run without meaning anything (cell ids, time stamps, the kernel's patch version) is made the same; widgets,
+which a page without a kernel cannot show, are left out.
 """
 
 import argparse
 import os
 import pathlib
 import re
+import sys
 import time
 
 import nbformat
 from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
 from tqdm import tqdm
 
 from fffref import files
@@ -27,6 +30,7 @@ METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python", "file_extension": ".py", "mimetype": "text/x-python"},
 }
+WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 def execute(path, environment=()):
@@ -69,6 +73,8 @@ def normalise(notebook, name):
     for number, cell in enumerate(notebook.cells, 1):
         cell["id"] = f"{name}-{number}"[:64]
         cell["metadata"] = {key: cell["metadata"][key] for key in ("jupyter", "tags") if key in cell["metadata"]}
+        if "outputs" in cell:
+            cell["outputs"] = [output for output in cell["outputs"] if WIDGET not in output.get("data", {})]
     notebook["metadata"] = METADATA
     notebook["nbformat"], notebook["nbformat_minor"] = 4, 5
     nbformat.validate(notebook)
@@ -93,7 +99,11 @@ def main():
     times = {}
     for path in (bar := tqdm(paths, unit="notebook")):
         bar.set_postfix_str(path.stem)
-        notebook, times[path.stem] = execute(path)
+        try:
+            notebook, times[path.stem] = execute(path)
+        except (CellExecutionError, ValueError) as error:
+            bar.close()
+            sys.exit(f"{path.name} is left as it was: {error}")
         write(notebook, path)
     print("\n".join(f"{name:26}{seconds:6.0f} s" for name, seconds in times.items()))
     if arguments.times:

@@ -61,6 +61,11 @@ def test_it_has_the_shape_of_a_lesson(path):
 
 
 @each_notebook
+def test_the_readme_leads_to_it(path):
+    assert f"[{path.stem}]({path.name}) |" in (ROOT / "notebooks" / "README.md").read_text()
+
+
+@each_notebook
 def test_it_runs_from_scratch_without_a_network_or_data(path, tmp_path):
     (tmp_path / "sitecustomize.py").write_text(NO_NETWORK)
     environment = {
@@ -85,3 +90,31 @@ def test_the_network_is_shut_in_these_tests(tmp_path):
     nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)]), tmp_path / "net.ipynb")
     notebook, _ = notebooks.execute(tmp_path / "net.ipynb", {"PYTHONPATH": str(tmp_path)})
     assert "no network in a test" in notebook.cells[0].outputs[0].text
+
+
+def run(tmp_path, *sources):
+    """The executed cells of a new notebook."""
+    new = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
+    nbformat.write(new, tmp_path / "new.ipynb")
+    return notebooks.execute(tmp_path / "new.ipynb")[0]
+
+
+def test_a_kernel_is_this_python_in_the_notebooks_folder_with_this_checkout(tmp_path):
+    found = run(tmp_path, "import os, sys, fffref\nprint(sys.executable, os.getcwd(), fffref.__file__, sep='\\n')")
+    expected = [sys.executable, str(ROOT / "notebooks"), str(ROOT / "fffref" / "__init__.py")]
+    assert found.cells[0].outputs[0].text.split() == expected
+
+
+def test_two_runs_with_a_slider_and_a_figure_give_the_same_bytes(tmp_path):
+    slider = "import ipywidgets\n_ = ipywidgets.interact(lambda a: print(a), a=(0, 3))"
+    figure = "import matplotlib.pyplot as plt\nplt.plot([1, 2]);"
+    first, second = (nbformat.writes(run(tmp_path, slider, figure)) for _ in range(2))
+    assert first == second and "image/png" in first and "widget" not in first.replace("ipywidget", "")
+
+
+def test_times_go_into_the_last_column(tmp_path, monkeypatch):
+    page = "| [01-a](01-a.ipynb) | a? | - |\n| [02-b](02-b.ipynb) | b? | 20 s |\n"
+    (tmp_path / "README.md").write_text(page)
+    monkeypatch.setattr(notebooks, "FOLDER", tmp_path)
+    notebooks._write_times({"01-a": 31.2})
+    assert (tmp_path / "README.md").read_text() == page.replace("| - |", "| 40 s |")
