@@ -241,13 +241,15 @@ class Transformer:
         """
         return counting.amdahl(self.ff_share(context, new), factor)
 
-    def crossover(self, projections=True):
+    def crossover(self, projections=True, new=None):
         """Return the shortest context at which attention takes as many multiply-adds as the feedforward layers.
 
         Parameters
         ----------
         projections : bool
             Whether attention's four matrices count as attention, beside the scores and sums of values.
+        new : int, optional
+            As in `multiply_adds`: 1 for the last token rather than for the whole sequence.
 
         Returns
         -------
@@ -256,7 +258,7 @@ class Transformer:
         """
 
         def attention_leads(context):
-            parts = self.multiply_adds(context)
+            parts = self.multiply_adds(context, None if new is None else min(new, context))
             return parts["scores"] + projections * parts["projections"] >= parts["feedforward"]
 
         below, above = 0, FURTHEST
