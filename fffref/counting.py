@@ -175,9 +175,9 @@ def leaf_fff(n_in, n_out, depth, leaf_width):
 
     Notes
     -----
-    Training mixes the leaves as `LeafFFF.forward` does, by scaling their activations: a multiply-add per
-    activation and output, and one per leaf and output for the leaves' output biases. Per node, mixing takes three
-    elementwise operations, its gradient seven, the derivative of sigmoid three.
+    Training mixes the leaves as `LeafFFF.forward` does, by scaling their activations; a leaf's output bias is
+    scaled too, so it takes multiply-adds. Elementwise, a node takes six operations (bias, temperature, sigmoid,
+    three to share its mass out) and twelve backward; a leaf's neuron takes three (bias, activation, mixing) and five.
     """
     I, O, l = _sizes(n_in=n_in, n_out=n_out, leaf_width=leaf_width)  # noqa: E741
     N, L = tree.n_nodes(depth), tree.n_leaves(depth)
@@ -189,8 +189,8 @@ def leaf_fff(n_in, n_out, depth, leaf_width):
         neurons_stored=N + n, neurons_engaged=d + l, training_width=n, inference_width=l,
         parameters=N * (I + 1) + L * leaf.parameters, parameters_engaged=d * (I + 1) + leaf.parameters,
         inference=Work(d * I, d) + leaf.inference,
-        forward=Work(weights, 5 * N + 3 * n),
-        backward=Work(2 * weights + n, 11 * N + 5 * n),
+        forward=Work(weights, 6 * N + 3 * n),
+        backward=Work(2 * weights + n, 12 * N + 5 * n),
     )  # fmt: skip
 
 
@@ -251,7 +251,7 @@ def moe(n_in, n_out, experts, k, expert_width, *, noisy=True):
         parameters=E * expert.parameters + gates * E * I, parameters_engaged=k * expert.parameters + E * I,
         inference=inference,
         forward=inference + (Work(E * I, 3 * E) if noisy else Work(0)),  # softplus, times noise, plus logit
-        backward=Work(k * O + 2 * gates * k * I, k * (O + 3 * gates)) + k * expert.backward,
+        backward=Work(k * (O + 1 + 2 * gates * I), k * (O + 2 + 3 * bool(noisy))) + k * expert.backward,
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Counts are those of real arrays, of elements that the oracle reads, of products that the layers compute."""
+"""Counts are those of real arrays, of elements that the oracle reads, of operations that the layers do."""
 
 import math
 from dataclasses import replace
@@ -8,12 +8,10 @@ import pytest
 from cases import KINDS, layers_and_inputs, make
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from instruments import Counted, counted, multiply_adds, plain, watched
+from instruments import counted, counting_layers, one_operation, plain, watched, work
 
-from fffref import algorithms, counting, leaf_fff
+from fffref import DenseFF, algorithms, counting
 from fffref.counting import Work
-from fffref.dense_ff import DenseFF
-from fffref.path_fff import PathFFF
 
 BIASES = ("in_bias", "out_bias", "node_bias", "leaf_in_bias", "leaf_out_bias")
 
@@ -69,56 +67,48 @@ def test_what_is_engaged_is_what_the_recursion_reads(kind, data):
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
-def test_multiply_adds_are_those_of_the_layers_themselves(kind, data):
+def test_work_is_what_the_layers_do(kind, data):
     layer, x = data.draw(layers_and_inputs(kind))
     layer, count, B = layer.map(lambda array: counted(array)[0]), counting.of(layer), len(x)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(PathFFF, "_on_path", lambda self, node, value: OnPath(self, node, value))
-        (y, tape), forward = multiply_adds(layer.forward, x)
-        _, hard = multiply_adds(layer.forward_hard, x)
+    with counting_layers():
+        (y, tape), forward = work(layer.forward, x)
+        _, hard = work(layer.forward_hard, x)
         arrays = {name: value for name, value in vars(tape).items() if isinstance(value, np.ndarray) and name != "node"}
         tape = replace(tape, **dict(zip(arrays, counted(*arrays.values()), strict=True)))
-        _, backward = multiply_adds(layer.backward, tape, np.ones(y.shape))
-        _, without_dx = multiply_adds(layer.backward, tape, np.ones(y.shape), input_gradient=False)
-    assert forward == B * count.forward.multiply_adds
-    assert hard == B * count.inference.multiply_adds
-    assert backward == B * count.backward.multiply_adds
-    assert without_dx < backward or B == 0
+        _, backward = work(layer.backward, tape, np.ones(y.shape))
+    assert (forward, hard, backward) == (B * count.forward, B * count.inference, B * count.backward)
 
 
-class OnPath:
-    """The sparse matrix of `PathFFF`: a product with it takes a multiply-add per stored entry and column."""
+@pytest.mark.parametrize("in_bias", [False, True])
+@pytest.mark.parametrize("out_bias", [False, True])
+def test_a_gated_layer_written_out(in_bias, out_bias):
+    I, O, w = 4, 3, 5  # noqa: E741
+    G, U, D, g, u, d = counted(*map(np.ones, ((w, I), (w, I), (w, O), (w,), (w,), (O,))))
+    x = np.ones((1, I))
+    act, derivative = one_operation(np.tanh), one_operation(np.cosh)
 
-    on_path = PathFFF._on_path
+    def forward():
+        a, b = x @ G.T, x @ U.T
+        a, b = (a + g, b + u) if in_bias else (a, b)
+        y = (act(a) * b) @ D
+        return a, b, y + d if out_bias else y
 
-    def __init__(self, layer=None, node=None, value=None, matrix=None):
-        self.matrix = OnPath.on_path(layer, node, plain(value)) if matrix is None else matrix
+    def backward(a, b):
+        dy, hidden = counted(np.ones((1, O)), np.ones((1, w)))
+        dhidden = dy @ D.T
+        da, db = dhidden * b * derivative(a), dhidden * hidden
+        for dlogit in (da, db):
+            dlogit.T @ x
+        _ = hidden.T @ dy
+        _ = da @ plain(G) + db @ plain(U)
+        sums = [*[da, db] * in_bias, *[dy] * out_bias]
+        return [dlogit.sum(0) for dlogit in sums]
 
-    @property
-    def T(self):
-        return OnPath(matrix=self.matrix.T)
-
-    def __matmul__(self, dense):
-        if dense.ndim == 2:  # the sum over the batch, a product with ones, is a bias's gradient: elementwise
-            Counted.multiply_adds += self.matrix.nnz * dense.shape[1]
-        return self.matrix @ plain(dense)
-
-
-def test_mixing_costs_three_operations_a_node_and_its_gradient_seven():
-    class Elementwise(np.ndarray):
-        results = 0
-
-        def __array_ufunc__(self, ufunc, method, *inputs, out=None, **options):
-            result = getattr(ufunc, method)(*[np.asarray(value) for value in inputs], **options)
-            Elementwise.results += result.size
-            return result.view(Elementwise)
-
-    B, N = 2, 15
-    choice = np.full((B, N), 0.5).view(Elementwise)
-    mixture = leaf_fff.mix(choice)
-    assert Elementwise.results == B * N * 3
-    leaf_fff.mix_backward(choice, mixture.view(Elementwise), mixture.view(Elementwise))
-    assert Elementwise.results == B * N * (3 + 7)
+    count = counting.dense_ff(I, O, w, gated=True, in_bias=in_bias, out_bias=out_bias)
+    (a, b, _), forward_work = work(forward)
+    _, backward_work = work(backward, a, b)
+    assert (forward_work, backward_work) == (count.forward, count.backward)
+    assert count.parameters == sum(array.size for array in [G, U, D, *[g, u] * in_bias, *[d] * out_bias])
 
 
 @pytest.mark.parametrize("gated", [False, True])
@@ -149,39 +139,42 @@ def test_pytorch_counts_the_same_flops(gated):
 @pytest.mark.parametrize("noisy", [False, True])
 @settings(max_examples=20, deadline=None)
 @given(data=st.data())
-def test_a_mixture_written_out_costs_what_is_counted(noisy, data):
+def test_a_mixture_of_experts_written_out(noisy, data):
     I, O, E, w = (data.draw(st.integers(1, 6)) for _ in range(4))  # noqa: E741
     k = data.draw(st.integers(1, E))
     rng = np.random.default_rng(0)
     experts = [DenseFF.init(rng, I, O, w, dtype=np.float64).map(lambda a: counted(a)[0]) for _ in range(E)]
-    gate, noise = counted(rng.standard_normal((I, E)), rng.standard_normal((I, E)))
-    x, dy = rng.standard_normal(I), rng.standard_normal(O)
+    gate, spread, x, dy, normal = counted(*map(rng.standard_normal, ((I, E), (I, E), I, O, E)))
+    exp, softplus, sigmoid = map(one_operation, (np.exp, lambda z: np.logaddexp(0, z), np.tanh))
 
     def forward(training):
-        logit = x @ gate + (rng.standard_normal(E) * np.logaddexp(0, x @ noise) if training and noisy else 0)
+        logit, noise = x @ gate, normal
+        if training and noisy:
+            noise = x @ spread
+            logit = logit + normal * softplus(noise)
         top = np.argsort(-plain(logit))[:k]
-        g = np.exp(logit[top]) / np.exp(logit[top]).sum()
-        outputs, tapes = zip(*(experts[e].forward(x) for e in top), strict=True)
-        return g @ np.stack([plain(y) for y in outputs]), (top, g, outputs, tapes)
+        g = exp(logit[top])  # stands for the softmax: an operation a result
+        outputs, tapes = zip(*(experts[e].forward(plain(x)) for e in top), strict=True)
+        return g @ np.stack([plain(y) for y in outputs]), (top, g, noise[top], outputs, tapes)
 
-    def backward(top, g, outputs, tapes):
-        dg = counted(np.stack([plain(y) for y in outputs]))[0] @ dy  # (k, O) @ (O,)
-        dlogit = g * (dg - (plain(g) * plain(dg)).sum())
-        for e, tape, weight in zip(top, tapes, plain(g), strict=True):
+    def backward(top, g, noise, outputs, tapes):
+        dg = np.stack([plain(y) for y in outputs]) @ dy  # (k, O) @ (O,) -> (k,)
+        dlogit = g * (dg - g @ dg)
+        dlogits = [dlogit, dlogit * normal[top] * sigmoid(noise)] if noisy else [dlogit]
+        for matrix, gradient in zip((gate, spread), dlogits, strict=False):
+            _ = plain(x)[:, None] @ gradient[None, :]
+            _ = matrix[:, top] @ plain(gradient)
+        for e, tape, weight in zip(top, tapes, g, strict=True):
             logit, hidden = counted(tape.logit, tape.hidden)
             experts[e].backward(replace(tape, logit=logit, hidden=hidden), weight * dy)
-        for matrix in (gate, noise)[: 1 + noisy]:  # its gradient and the input's, for the k logits that have one
-            x[:, None] @ dlogit[None, :]
-            matrix[:, top] @ plain(dlogit)
 
     count = counting.moe(I, O, E, k, w, noisy=noisy)
-    _, inference = multiply_adds(forward, False)
-    (_, tape), training = multiply_adds(forward, True)
-    _, back = multiply_adds(backward, *tape)
-    assert inference == count.inference.multiply_adds
-    assert training == count.forward.multiply_adds
-    assert back == count.backward.multiply_adds
-    assert count.parameters == sum(e.n_parameters for e in experts) + gate.size + noisy * noise.size
+    with counting_layers():
+        assert work(forward, False)[1] == count.inference
+        (_, tape), training = work(forward, True)
+        assert training == count.forward
+        assert work(backward, *tape)[1] == count.backward
+    assert count.parameters == sum(e.n_parameters for e in experts) + gate.size + noisy * spread.size
     assert count.parameters_engaged == k * experts[0].n_parameters + gate.size
     assert (count.neurons_stored, count.neurons_engaged) == (E * w, k * w)
 
@@ -210,8 +203,8 @@ def test_a_tree_of_depth_0_costs_what_its_leaf_costs():
 
 
 def test_work_adds_up():
-    work = Work(10, 1) + 2 * Work(5, 3)
-    assert work == Work(20, 7) and work.flops == 47
+    total = Work(10, 1) + 2 * Work(5, 3)
+    assert total == Work(20, 7) and total.flops == 47
 
 
 def test_amdahl_is_what_a_clock_says():

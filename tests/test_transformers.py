@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from instruments import counted, multiply_adds
+from instruments import counted, work
 
 from fffref import counting
 from fffref.transformers import Published, Transformer
@@ -86,8 +86,8 @@ def test_a_model_written_out(
             x = x @ square
         return x @ onto.T if head else x
 
-    _, work = multiply_adds(forward, rng.standard_normal((context, w)))
-    assert sum(model.multiply_adds(context).values()) == work
+    _, done = work(forward, rng.standard_normal((context, w)))
+    assert sum(model.multiply_adds(context).values()) == done.multiply_adds
 
 
 @pytest.mark.parametrize("causal", [False, True])
