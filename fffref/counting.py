@@ -180,8 +180,8 @@ def leaf_fff(n_in, n_out, depth, leaf_width):
     three to share its mass out) and twelve backward; a leaf's neuron takes three (bias, activation, mixing) and five.
     """
     I, O, l = _sizes(n_in=n_in, n_out=n_out, leaf_width=leaf_width)  # noqa: E741
-    N, L = tree.n_nodes(depth), tree.n_leaves(depth)
-    d, n = depth, L * l
+    d = checks.integer("depth", depth, 0, tree.DEEPEST)
+    N, L, n = tree.n_nodes(d), tree.n_leaves(d), tree.n_leaves(d) * l  # n leaf neurons
     leaf = dense_ff(I, O, l)
     weights = N * I + n * (I + O) + L * O  # multiply-adds of the soft forward pass
     return Count(

@@ -75,7 +75,7 @@ class Transformer:
     causal : bool
         A token sees those before it and itself; otherwise all.
     window : int, optional
-        How many it sees at most.
+        How many it sees at most, if causal.
     further : int
         Parameters that are nowhere else.
     published : Published, optional
@@ -115,6 +115,8 @@ class Transformer:
             raise ValueError(f"heads must divide width, got {self.heads} and {self.width}; or give head_width")
         if self.heads % self.groups:
             raise ValueError(f"kv_heads must divide heads, got {self.groups} and {self.heads}")
+        if self.window is not None and not self.causal:
+            raise ValueError("window is for causal models; pass causal=True")
         if (self.ff.n_in, self.ff.n_out) != (self.width, self.width):
             raise ValueError(f"ff must lead from {self.width} to {self.width}, got {self.ff.name}")
 
@@ -172,11 +174,11 @@ class Transformer:
     # ------------------------------------------------------------------ work
 
     def pairs(self, context, new=None):
-        """Pairs of a token and a token that it sees, for the last `new` tokens of `context`."""
-        new = checks.integer("new", context if new is None else new, 1, context)
-        window = context if self.window is None else min(self.window, context)
+        """Pairs of a token and a token that it sees, for the last `new` tokens of `context` (all)."""
+        context, new = self._tokens(context, new)
         if not self.causal:
-            return new * window
+            return new * context
+        window = context if self.window is None else self.window
 
         def seen(n):  # sum of min(i, window) for i = 1 .. n
             full = max(n - window, 0)
@@ -201,8 +203,7 @@ class Transformer:
             "projections" of queries, keys, values and output; "scores", q . k and the sums of values; "feedforward";
             "pooler", once; "head", for each token computed.
         """
-        context = checks.integer("context", context, 1, FURTHEST)
-        new = context if new is None else checks.integer("new", new, 1, context)
+        context, new = self._tokens(context, new)
         w = self.width
         head = (self.head is not None) * w * self.vocabulary + self.head_transform * w * w
         return {
@@ -268,6 +269,12 @@ class Transformer:
             middle = (below + above) // 2
             below, above = (below, middle) if attention_leads(middle) else (middle, above)
         return above
+
+    @staticmethod
+    def _tokens(context, new):
+        """Both numbers, checked; all tokens are new unless told otherwise."""
+        context = checks.integer("context", context, 1, FURTHEST)
+        return context, context if new is None else checks.integer("new", new, 1, context)
 
     def with_ff(self, ff, note=""):
         """The same model around another feedforward layer; nobody has published its size."""

@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -44,6 +45,12 @@ def test_berts_arrays():
     parts = PRESETS["bert-base"].parameters()
     assert sum(parts.values()) == size(embeddings) + 12 * size(block) + size(pooler) == 109_482_240
     assert parts["attention"] == 12 * size(attention) and parts["pooler"] == size(pooler)
+
+
+def test_bert_with_the_head_for_masked_words():
+    """transformers.BertForMaskedLM: no pooler; a dense layer, a norm, the tied matrix, a bias."""
+    model = replace(PRESETS["bert-base"], pooler=False, head="tied", head_transform=True)
+    assert model.n_parameters == 109_514_298
 
 
 @pytest.mark.parametrize(

@@ -90,8 +90,7 @@ def test_a_model_written_out(
     assert sum(model.multiply_adds(context).values()) == done.multiply_adds
 
 
-@pytest.mark.parametrize("causal", [False, True])
-@pytest.mark.parametrize("window", [None, 40])
+@pytest.mark.parametrize("causal, window", [(False, None), (True, None), (True, 40)])
 @pytest.mark.parametrize("projections", [False, True])
 @pytest.mark.parametrize("ff_width", [1, 12, 30, 300])
 def test_the_crossover_is_the_first_context_at_which_attention_leads(causal, window, projections, ff_width):
@@ -174,6 +173,8 @@ def test_bad_input_is_refused():
         tiny(kv_heads=3)
     with pytest.raises(ValueError, match="ff must lead from 12 to 12, got PathFFF 8 -> 12"):
         tiny(ff=counting.path_fff(8, 12, 1))
+    with pytest.raises(ValueError, match="window is for causal models"):
+        tiny(window=3)
     with pytest.raises(ValueError, match="norm must be one of"):
         tiny(norm="batch")
     with pytest.raises(ValueError, match="head must be one of"):
