@@ -3,10 +3,10 @@
 import sys
 
 from . import __version__
-from .commands import demo, evaluate, gradcheck, train
+from .commands import count, demo, evaluate, gradcheck, train
 from .commands.shared import Parser
 
-COMMANDS = (demo, train, evaluate, gradcheck)  # in the order of the help
+COMMANDS = (demo, train, evaluate, gradcheck, count)  # in the order of the help
 
 DESCRIPTION = """\
 Fast feedforward networks (FFF) in plain NumPy, to read, to check and to time.
@@ -20,6 +20,7 @@ start here:
   fffref train --out digits.safetensors         train a tree on handwritten digits, harden it, save it
   fffref evaluate digits.safetensors            how good, how hard, which leaves are used
   fffref gradcheck --layer leaf --depth 4       is every gradient right?
+  fffref count path-fff --depth 11              what is stored, what is engaged, what is computed
 """
 
 

@@ -17,9 +17,11 @@ import fffref
 ROOT = pathlib.Path(__file__).parent.parent
 # A module imports only from those before it.
 ORDER = (
-    "checks activations tree algorithms layer losses leaf_fff path_fff dense_ff cmm fast optim schedules files "
+    "checks activations tree algorithms layer losses leaf_fff path_fff dense_ff counting transformers presets "
+    "cmm fast optim schedules files "
     "checkpoints training gradcheck datasets plots demo "
-    "commands commands.shared commands.demo commands.train commands.evaluate commands.gradcheck cli __main__"
+    "commands commands.shared commands.demo commands.train commands.evaluate commands.gradcheck commands.count "
+    "cli __main__"
 ).split()
 
 

@@ -39,6 +39,15 @@ def test_node_weights_have_an_image_a_node():
         plots.node_weights(weight[:0], (2, 3))
 
 
+def test_model_speed_ups_have_a_line_a_model_and_its_end():
+    contexts, speed_ups = np.array([64, 128, 256, 512]), {"small": [3, 2, 1.5, 1.2], "large": [5, 4, 3, 2]}
+    (panel,) = plots.model_speed_ups(contexts, speed_ups, {"small": 128, "large": 300}, "twice as fast").axes
+    everywhere, own = panel.lines[0::2], panel.lines[1::2]
+    np.testing.assert_array_equal([line.get_ydata() for line in everywhere], list(speed_ups.values()))
+    assert [list(line.get_ydata()) for line in own] == [[3, 2], [5, 4, 3]]
+    assert panel.get_title(loc="left") == "twice as fast" and "made for 300" in panel.get_legend().texts[1].get_text()
+
+
 def test_saving_replaces_and_leaves_nothing_behind(tmp_path):
     file = tmp_path / "figure.png"
     file.write_text("old")
