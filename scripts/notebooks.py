@@ -21,9 +21,10 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from tqdm import tqdm
 
-from fffref import files
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # this checkout's fffref, installed or not, as in the kernels
+from fffref import files  # noqa: E402
 
-ROOT = pathlib.Path(__file__).parent.parent
 FOLDER = ROOT / "notebooks"
 SECONDS = 600  # for one cell: a notebook takes less than a minute, a slow machine more
 METADATA = {
@@ -57,7 +58,13 @@ def execute(path, environment=()):
         If a cell writes to stderr: a warning is a mistake, too.
     """
     notebook = nbformat.read(path, as_version=4)
-    client = NotebookClient(notebook, kernel_name="python3", timeout=SECONDS, record_timing=False)
+    quiet = ["--IPKernelApp.log_level=ERROR"]  # else each kernel warns that its sockets are plain TCP
+    client = NotebookClient(
+        notebook, kernel_name="python3", timeout=SECONDS, record_timing=False, extra_arguments=quiet
+    )
+    # nbclient's stand-in for a browser's widgets answers on the socket on which it awaits the cell's end, and sometimes
+    # misses that (jupyter/nbclient issue 312). Without it, what a slider first shows is the cell's own output.
+    client.comm_open_handlers.clear()
     start = time.perf_counter()
     client.execute(cwd=str(FOLDER), env=_environment(dict(environment)))
     seconds = time.perf_counter() - start

@@ -106,10 +106,15 @@ def test_a_kernel_is_this_python_in_the_notebooks_folder_with_this_checkout(tmp_
 
 
 def test_two_runs_with_a_slider_and_a_figure_give_the_same_bytes(tmp_path):
-    slider = "import ipywidgets\n_ = ipywidgets.interact(lambda a: print(a), a=(0, 3))"
+    slider = "import ipywidgets\n_ = ipywidgets.interact(lambda a: print('moved to', a), a=(0, 3))"
     figure = "import matplotlib.pyplot as plt\nplt.plot([1, 2]);"
     first, second = (nbformat.writes(run(tmp_path, slider, figure)) for _ in range(2))
-    assert first == second and "image/png" in first and "widget" not in first.replace("ipywidget", "")
+    assert (
+        first == second
+        and "moved to 1" in first
+        and "image/png" in first
+        and "widget" not in first.replace("ipywidget", "")
+    )
 
 
 def test_times_go_into_the_last_column(tmp_path, monkeypatch):
