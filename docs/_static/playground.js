@@ -154,7 +154,7 @@ function playground(root) {
   const $ = (name) => root.elements[name];
   const canvas = root.querySelector("canvas"), pen = canvas.getContext("2d"), report = root.querySelector("output");
   const cells = Object.assign(document.createElement("canvas"), { width: CELLS, height: CELLS });
-  let points, layer, tape, adam, temperature, weight, held = -1, cursor = null, background = "", visible = true;
+  let points, layer, tape, adam, temperature, weight, held = -1, cooling = false, background = "", visible = true;
   let seed = 1, frames = FRAMES, dirty = true, playing = !matchMedia("(prefers-reduced-motion: reduce)").matches;
 
   function random() { // mulberry32
@@ -198,14 +198,20 @@ function playground(root) {
       SoftTree.adam(layer, SoftTree.loss(layer, tape, points, temperature, weight).grads, adam, RATE);
   }
 
+  function cool() { // some four seconds from temperature 1 to the lowest
+    if (!cooling) return;
+    $("temperature").valueAsNumber -= 0.01;
+    cooling = $("temperature").valueAsNumber > -1.7;
+    read();
+  }
+
   function output(x1, x2, hard) {
     return hard ? SoftTree.forwardHard(layer, tape, x1, x2) : SoftTree.forward(layer, tape, x1, x2, temperature);
   }
 
   /* -------------------------------------------------------------- drawing */
 
-  const scale = () => canvas.width / 2;
-  const toCanvas = ([x1, x2]) => [(1 + x1) * scale(), (1 - x2) * scale()];
+  const toCanvas = ([x1, x2]) => [((1 + x1) * canvas.width) / 2, ((1 - x2) * canvas.width) / 2];
 
   function draw() {
     const pixels = Math.round(canvas.clientWidth * devicePixelRatio);
@@ -224,7 +230,6 @@ function playground(root) {
     pen.drawImage(cells, 0, 0, canvas.width, canvas.width);
     drawNode(0, [[-1, -1], [1, -1], [1, 1], [-1, 1]], ink, hard);
     for (const { x1, x2, label } of points) drawPoint(toCanvas([x1, x2]), label, `rgb(${paper})`);
-    if (cursor) drawPoint(toCanvas(cursor), +$("pen").value, `rgb(${ink})`);
   }
 
   /* The choice of a node within its region, a convex polygon: a line, and around it the band where c is undecided. */
@@ -243,7 +248,7 @@ function playground(root) {
       pen.save();
       trace(region), pen.clip();
       trace([-3, 3].map((far) => [ends[0][0] - (far * w2) / steepness, ends[0][1] + (far * w1) / steepness]));
-      stroke(hard ? 0 : (2 * temperature / steepness) * scale(), `rgba(${ink},0.13)`); // |logit| / temperature < 1
+      stroke(hard ? 0 : (temperature / steepness) * canvas.width, `rgba(${ink},0.13)`); // |logit| < temperature
       stroke(devicePixelRatio * Math.max(1, 3 - Math.log2(n + 1) / 2), `rgba(${ink},0.75)`);
       pen.restore();
     }
@@ -270,7 +275,7 @@ function playground(root) {
       pen.lineTo(x + 1.25 * r * Math.cos(angle), y + 1.25 * r * Math.sin(angle));
     }
     pen.closePath();
-    pen.fillStyle = `rgb(${COLOURS[label] ?? "128,128,128"})`;
+    pen.fillStyle = `rgb(${COLOURS[label]})`;
     pen.fill();
     stroke(1.5 * devicePixelRatio, edge);
   }
@@ -295,7 +300,7 @@ function playground(root) {
     const paper = getComputedStyle(canvas).backgroundColor; // the theme may have changed
     dirty ||= paper !== background || Math.round(canvas.clientWidth * devicePixelRatio) !== canvas.width;
     background = paper;
-    if (visible && playing) train(STEPS), (dirty = true);
+    if (visible && playing) cool(), train(STEPS), (dirty = true);
     if (playing && --frames < 0) play(false); // nobody has touched it for a minute
     if (visible && dirty && canvas.clientWidth) draw(), tell(), (dirty = false);
     requestAnimationFrame(frame);
@@ -332,18 +337,17 @@ function playground(root) {
     if (i >= 0) points.splice(i, 1);
   }
 
-  const place = (event) => {
+  function place(event) { // from the window to the plane
     const box = canvas.getBoundingClientRect();
     const x = [(2 * (event.clientX - box.left)) / box.width - 1, 1 - (2 * (event.clientY - box.top)) / box.height];
     return x.map((v) => Math.min(1, Math.max(-1, v)));
-  };
+  }
 
   canvas.addEventListener("pointerdown", (event) => {
     const x = place(event), reach = event.pointerType === "touch" ? 0.11 : 0.06;
     canvas.setPointerCapture(event.pointerId);
     held = $("pen").value < 3 ? near(x, reach) : -1;
     if (held < 0) mark(x), (held = -2); // drawing
-    cursor = null;
   });
   canvas.addEventListener("pointermove", (event) => {
     const x = place(event);
@@ -352,20 +356,12 @@ function playground(root) {
     dirty = true;
   });
   for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, () => (held = -1));
-  canvas.addEventListener("keydown", (event) => {
-    const move = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[event.key];
-    if (!move && event.key !== " " && event.key !== "Enter") return;
-    event.preventDefault();
-    cursor ??= [0, 0];
-    if (move) cursor = cursor.map((v, axis) => Math.min(1, Math.max(-1, v + 0.05 * move[axis])));
-    else mark(cursor);
-  });
-  canvas.addEventListener("blur", () => (cursor = null));
-  const DOES = { play: () => play(!playing), tree: newTree, clear: () => (points = []) };
+  const DOES = { play: () => play(!playing), harden: () => play((cooling = true)), tree: newTree, clear: () => (points = []) };
   for (const name in DOES) $(name).addEventListener("click", DOES[name]);
   $("depth").addEventListener("input", newTree);
+  $("temperature").addEventListener("input", () => (cooling = false));
   $("example").addEventListener("change", () => (example(), newTree()));
-  for (const kind of ["input", "click", "pointerdown", "keydown"])
+  for (const kind of ["input", "click", "pointerdown"])
     root.addEventListener(kind, () => (read(), (dirty = true), (frames = FRAMES)));
   new IntersectionObserver(([entry]) => (visible = entry.isIntersecting)).observe(canvas);
 
