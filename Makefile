@@ -1,8 +1,8 @@
-# make demo, make test, make bench: each sets up what it needs in .venv, then runs. Another Python: make demo PYTHON=python3.12
+# make demo, make test, make book, make bench: each sets up what it needs in .venv, then runs. Another Python: make demo PYTHON=python3.12
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test bench bench-full lint clean
+.PHONY: demo test book bench bench-full lint clean
 .DELETE_ON_ERROR:
 
 demo: .venv/.installed
@@ -10,6 +10,9 @@ demo: .venv/.installed
 
 test: .venv/.installed-test
 	$(BIN)/python -m pytest
+
+book: .venv/.installed-book
+	$(BIN)/python scripts/book.py
 
 bench: .venv/.installed
 	$(BIN)/python benchmarks/fast_path.py
@@ -22,7 +25,7 @@ lint: .venv/.installed-test
 	$(BIN)/python -m pip install -q ruff && $(BIN)/ruff check . && $(BIN)/ruff format --check .
 
 clean:
-	rm -rf .venv fffref-demo
+	rm -rf .venv build fffref-demo
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fffref needs Python 3.11 or newer, $(PYTHON) is %d.%d; try: make PYTHON=python3.12" % sys.version_info[:2])'
@@ -35,4 +38,8 @@ clean:
 
 .venv/.installed-test: pyproject.toml | .venv/bin/python
 	$(BIN)/python -m pip install -q -e ".[test]"
+	@touch $@ .venv/.installed .venv/.installed-book
+
+.venv/.installed-book: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install -q -e ".[book]"
 	@touch $@ .venv/.installed

@@ -1,0 +1,223 @@
+"""The book: built without a warning, every module in it, and every page whole, as a browser sees it from disk."""
+
+import html.parser
+import importlib
+import pathlib
+import pkgutil
+import re
+import sys
+import urllib.parse
+
+import browser
+import pytest
+
+import fffref
+
+ROOT = pathlib.Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "scripts"))
+import book  # noqa: E402
+
+needs_browser = pytest.mark.skipif(
+    browser.find() is None, reason="no Chromium on PATH, so no page was opened (Debian: apt-get install chromium)"
+)
+LOOK = r"""
+(async () => {
+  if (window.MathJax?.startup) await MathJax.startup.promise;
+  const all = (selector) => [...document.querySelectorAll(selector)], start = (node) => node.textContent.slice(0, 60);
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), raw = [];
+  for (let text; (text = texts.nextNode()); )
+    if (/\\[([]|\\begin\{|\$[^$]*\$/.test(text.data) && !text.parentElement.closest("pre, code, script"))
+      raw.push(text);
+  return {
+    formulas: all(".math").length,
+    plain: all(".math").filter((formula) => !formula.querySelector("mjx-container svg")).map(start),
+    wrong: all("[data-mml-node=merror]").map(start),
+    raw: raw.map(start),
+    images: all("img").filter((image) => !(image.complete && image.naturalWidth > 0)).map((image) => image.src),
+    wide: document.documentElement.scrollWidth - innerWidth,
+  };
+})()
+"""
+
+
+class Page(html.parser.HTMLParser):
+    """What a page is called, what it holds and what it refers to."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.ids, self.links, self.loads, self.title, self._in_title = set(), [], [], "", False
+        self.feed(path.read_text())
+
+    def handle_starttag(self, tag, attributes):
+        """Collect what an element defines and what it refers to."""
+        attributes = dict(attributes)
+        self._in_title = tag == "title" and not self.title
+        self.ids |= {attributes[key] for key in ("id", "name") if attributes.get(key)}
+        if tag == "a" and attributes.get("href"):
+            self.links.append(attributes["href"])
+        if tag in ("img", "script", "iframe", "source", "video") and attributes.get("src"):
+            self.loads.append(attributes["src"])
+        if tag == "link" and attributes.get("rel") not in ("canonical", "index", "search", "next", "prev"):
+            self.loads.append(attributes["href"])
+
+    def handle_endtag(self, tag):
+        """The title ends here."""
+        self._in_title = self._in_title and tag != "title"
+
+    def handle_data(self, data):
+        """Collect the title."""
+        self.title += data * self._in_title
+
+
+def reading(folder):
+    """What is wrong with the pages of a folder, found by reading them: a list of lines."""
+    pages = {path: Page(path) for path in sorted(folder.rglob("*.html"))}
+    for path, page in pages.items():
+        where = path.relative_to(folder)
+        if not page.title.strip(" -—\n") or "<no title>" in page.title:
+            yield f"{where}: no title"
+        for link in [*page.links, *page.loads]:
+            parts = urllib.parse.urlsplit(link)
+            if parts.scheme in ("http", "https", "mailto") or link.startswith("//"):
+                if link in page.loads:
+                    yield f"{where}: loads {link}"
+                continue
+            target = (path.parent / urllib.parse.unquote(parts.path)).resolve() if parts.path else path
+            if parts.scheme in ("", "file") and not target.is_file():
+                yield f"{where}: broken link {link}"
+            elif parts.fragment and target in pages and urllib.parse.unquote(parts.fragment) not in pages[target].ids:
+                yield f"{where}: no such place {link}"
+
+
+def looking(window, folder, path):
+    """What is wrong with one page, found by opening it: a list of lines."""
+    window.open(path.as_uri())
+    seen = window.evaluate(LOOK)
+    where = path.relative_to(folder)
+    for kind in ("plain", "wrong", "raw"):
+        yield from (f"{where}: formula not rendered ({kind}): {text}" for text in seen[kind])
+    yield from (f"{where}: image not loaded: {image}" for image in seen["images"])
+    if seen["wide"] > 0:
+        yield f"{where}: {seen['wide']} pixels wider than the window"
+    yield from (f"{where}: {complaint}" for complaint in complaints(window.events))
+
+
+def complaints(events):
+    """Errors, warnings and requests to anywhere but the disk, among what a page reports."""
+    for event in events:
+        what = event["params"]
+        if event["method"] == "Runtime.exceptionThrown":
+            details = what["exceptionDetails"]
+            yield f"exception: {details.get('exception', {}).get('description', details['text'])}"
+        if event["method"] == "Runtime.consoleAPICalled" and what["type"] in ("error", "warning", "assert"):
+            yield f"console {what['type']}: {what['args'][0].get('value', what['args'][0].get('description'))}"
+        if event["method"] == "Log.entryAdded" and what["entry"]["level"] in ("error", "warning"):
+            yield f"console {what['entry']['level']}: {what['entry']['text']}"
+        if event["method"] == "Network.requestWillBeSent":
+            if not what["request"]["url"].startswith(("file:", "data:", "blob:")):
+                yield f"request to {what['request']['url']}"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The book, built here and now."""
+    return book.build(tmp_path_factory.mktemp("book") / "book").parent
+
+
+@pytest.fixture(scope="module")
+def window():
+    """A browser, the size of a phone: what fits there fits anywhere."""
+    with browser.Browser() as window:
+        window.resize(390, 844)
+        yield window
+
+
+def test_links_lead_somewhere_and_pages_have_titles(folder):
+    assert list(reading(folder)) == []
+    assert len(list(folder.rglob("*.html"))) > 40
+
+
+def test_every_notebook_is_there_with_its_question(folder):
+    front = (folder / "index.html").read_text()
+    notebooks = sorted((ROOT / "notebooks").glob("*.ipynb"))
+    assert notebooks
+    for path in notebooks:
+        assert f'href="notebooks/{path.stem}.html"' in front
+        page = (folder / "notebooks" / f"{path.stem}.html").read_text()
+        assert page.count("<details") >= path.read_text().count('"hide-input"') > 0  # solutions are folded away
+
+
+def test_every_public_name_of_every_module_is_there(folder):
+    for module in pkgutil.walk_packages(fffref.__path__, "fffref."):
+        if module.name == "fffref.__main__":
+            continue
+        ids = Page(folder / "api" / f"{module.name}.html").ids
+        for name, thing in vars(importlib.import_module(module.name)).items():
+            if getattr(thing, "__module__", None) == module.name and not name.startswith("_"):
+                assert f"{module.name}.{name}" in ids
+
+
+@needs_browser
+def test_every_page_is_whole_in_a_browser(folder, window):
+    found = [line for path in sorted(folder.rglob("*.html")) for line in looking(window, folder, path)]
+    assert found == []
+
+
+@needs_browser
+def test_formulas_and_figures_are_where_they_are_expected(folder, window):
+    window.open((folder / "notebooks" / "01-soft-trees.html").as_uri())
+    assert window.evaluate(LOOK)["formulas"] >= 10
+    assert window.evaluate("document.querySelectorAll('.cell_output img').length") >= 1
+
+
+@needs_browser
+def test_the_search_finds_without_a_server(folder, window):
+    window.open((folder / "search.html").as_uri() + "?q=entropy")
+    found = """document.querySelector('#search-results a[href*="fffref.losses"]')"""
+    window.evaluate(f"new Promise((done) => {{ (function look() {{ {found} ? done() : setTimeout(look, 50); }})(); }})")
+    assert list(complaints(window.events)) == []
+
+
+WHOLE = "<!doctype html><title>A page</title><body><p id='here'>Text, <a href='#here'>a link</a></p>"
+BROKEN = {
+    "no title": WHOLE.replace("A page", ""),
+    "broken link": f"{WHOLE}<a href='nowhere.html'>away</a>",
+    "no such place": f"{WHOLE}<a href='#nowhere'>away</a>",
+    "loads https://": f"{WHOLE}<script src='https://example.invalid/x.js'></script>",
+    "image not loaded": f"{WHOLE}<img src='missing.png'>",
+    "exception": f"{WHOLE}<script>undefined.f()</script>",
+    "console error": f"{WHOLE}<script>console.error('oh')</script>",
+    "request to http": f"{WHOLE}<script>new Image().src = 'https://example.invalid/x.png'</script>",
+    "rendered (raw)": rf"{WHOLE}<p>so \(x^2\) it is</p>",
+    "rendered (raw): so $": f"{WHOLE}<p>so $x^2$ it is</p>",
+    "rendered (plain)": f"{WHOLE}<span class='math'>x^2</span>",
+    "wider than the window": f"{WHOLE}<div style='width: 2000px'>wide</div>",
+}
+
+
+@needs_browser
+@pytest.mark.parametrize("complaint", [None, *BROKEN])
+def test_a_broken_page_is_found(complaint, window, tmp_path):
+    page = tmp_path / "page.html"
+    page.write_text(BROKEN.get(complaint, WHOLE))
+    found = [*reading(tmp_path), *looking(window, tmp_path, page)]
+    assert any(complaint in line for line in found) if complaint else found == []
+
+
+def test_a_warning_of_sphinx_stops_the_build(tmp_path, monkeypatch, capfd):
+    def gather(source):
+        source.mkdir()
+        (source / "index.md").write_text("# A page\n\n[away](nowhere.md)\n")
+
+    monkeypatch.setattr(book, "gather", gather)
+    with pytest.raises(book.subprocess.CalledProcessError):
+        book.build(tmp_path / "book")
+    assert "nowhere.md" in capfd.readouterr().err
+
+
+def test_the_docstrings_that_sphinx_reads_are_plain_text():
+    sys.path.insert(0, str(ROOT / "docs"))
+    from conf import escaped
+
+    assert escaped("a * b, |x| and w_, all `LeafFFF`s: `a*b|`") == r"a \* b, \|x\| and w\_, all `LeafFFF`\ s: `a*b|`"
+    assert re.findall(r"`[^`]*`", escaped("``1 * 2`` is 2")) != []
