@@ -19,8 +19,9 @@ ROOT = pathlib.Path(__file__).parent.parent
 ORDER = (
     "checks activations tree algorithms layer losses leaf_fff path_fff dense_ff counting transformers presets "
     "cmm fast optim schedules files "
-    "checkpoints training gradcheck datasets plots demo "
+    "checkpoints training gradcheck datasets plots demo sweep experiments "
     "commands commands.shared commands.demo commands.train commands.evaluate commands.gradcheck commands.count "
+    "commands.reproduce "
     "cli __main__"
 ).split()
 
