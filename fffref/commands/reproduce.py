@@ -34,6 +34,15 @@ tree beside dense nets of its training width, its engaged size and its number of
     text = "Our recipe less each ingredient and the published one plus each, on three of the grid's trees."
     _add_sweep(kinds.add_parser("ablation", help="what each ingredient is worth", description=text))
 
+    text = """\
+Tables and figures from recorded runs: mean and spread over all seeds, soft and hard, leaves used, collapsed runs, dense
+rivals. Prints the tables, and writes them as Markdown with the figures beside."""
+    report = kinds.add_parser("report", help="tables and figures from recorded runs", description=text)
+    report.add_argument("files", nargs="+", metavar="FILE", help="what table1 and ablation have written")
+    report.add_argument("--out", metavar="FOLDER", default="accuracy", help="where to write (%(default)s)")
+    shared.add_common(report, seed=False)
+    report.set_defaults(run=run_report)
+
 
 def _add_sweep(command):
     """Add the options of a sweep."""
@@ -80,3 +89,22 @@ def _runs(arguments):
         return experiments.table1(names, seeds, **options)
     cases = [case for name in names for case in experiments.cases(name)]
     return experiments.ablation(cases, seeds, **options)
+
+
+def run_report(arguments):
+    """Write the report; return the exit status."""
+    from .. import files, plots, report
+
+    groups, set_aside = report.read(arguments.files)
+    folder = files.folder(arguments.out)
+    drawn = {f"{stem}.png": found for stem, found in report.figures(groups).items()}
+    for name, (_, figure) in drawn.items():
+        plots.save(figure, folder / name)
+    text = report.markdown(groups, set_aside, [(title, name) for name, (title, _) in drawn.items()])
+    with files.replacing(folder / "report.md") as temporary:
+        temporary.write_text(text)
+    written = [str(folder / name) for name in ("report.md", *drawn)]
+    if not arguments.json:
+        print(text)
+        print("written: " + ", ".join(written))
+    return shared.finish(arguments, {"written": written})
