@@ -263,7 +263,7 @@ def error_by_size(panels):
     return figure
 
 
-def accuracy_grids(panels, columns, rows):
+def accuracy_grids(panels, columns, rows, stacked=1):
     """Mean accuracy over a grid of trees, with standard deviation and collapsed runs; a panel a recipe or data set.
 
     Parameters
@@ -272,6 +272,8 @@ def accuracy_grids(panels, columns, rows):
         From a panel's title to its rows; a cell is the accuracies of all runs in %, and how many collapsed.
     columns, rows : sequence
         Leaf widths, training widths.
+    stacked : int
+        How many panels there are one above the other, before the next column.
 
     Returns
     -------
@@ -283,9 +285,9 @@ def accuracy_grids(panels, columns, rows):
     }
     low, high = (f([f(m) for m in means.values()]) for f in (np.nanmin, np.nanmax))
     with rc_context(STYLE):
-        wide = -(-len(panels) // 2)
-        figure = Figure(figsize=(5.2 * wide, 4.4 * min(2, len(panels))), layout="constrained")
-        axes = figure.subplots(min(2, len(panels)), wide, squeeze=False).T.ravel()
+        wide = -(-len(panels) // stacked)
+        figure = Figure(figsize=(1 + 4.6 * wide, 3.9 * stacked), layout="constrained")
+        axes = figure.subplots(stacked, wide, squeeze=False).T.ravel()
         for axis, (title, cells) in zip(axes, panels.items(), strict=False):
             image = axis.imshow(means[title], cmap="viridis", vmin=low, vmax=high, aspect="auto")
             for i, j in np.ndindex(means[title].shape):

@@ -88,15 +88,20 @@ def trees(groups, data):
 
 def rivals(groups, data, size, recipe):
     """Return the runs of the three dense nets that a tree is held against, by what they have in common with it."""
-    widths = experiments.dense_widths(*size)
+    widths, recipe = experiments.dense_widths(*size), experiments.base(recipe)
     return {name: groups.get((data, "DenseFF", (width,), recipe), []) for name, width in widths.items()}
+
+
+def in_ablation(groups, data, size):
+    """Whether a tree was trained by other recipes than the grid's."""
+    return any(key[:3] == (data, "LeafFFF", size) and key[3] not in experiments.GRID for key in groups)
 
 
 def grid_table(groups, data):
     """The first paper's grid: a line a tree and recipe, its dense rivals in the same line."""
     lines = []
     for depth, leaf_width in trees(groups, data):
-        for recipe in ("paper1", "hardening"):
+        for recipe in experiments.GRID:
             rows = groups.get((data, "LeafFFF", (depth, leaf_width), recipe), [])
             if not rows:
                 continue
@@ -104,7 +109,7 @@ def grid_table(groups, data):
             published = PUBLISHED.get((data, depth, leaf_width), "")
             lines.append([
                 2**depth * leaf_width, leaf_width, depth, depth + leaf_width, recipe,
-                *_columns(rows), *map(spread, dense), published if recipe == "paper1" else "",
+                *_columns(rows), *map(spread, dense), published if experiments.base(recipe) == "paper1" else "",
             ])  # fmt: skip
     head = ["w", "l", "d", "engaged", "recipe", *COLUMNS, "dense w", "dense d + l", "dense, same parameters", "paper"]
     return _markdown(head, lines)
@@ -126,7 +131,7 @@ def ablation_table(groups, data, size):
     lines = []
     for name in experiments.variants():
         rows = groups.get((data, "LeafFFF", size, name), [])
-        base = groups.get((data, "LeafFFF", size, name.split(" ", 1)[0]), [])
+        base = groups.get((data, "LeafFFF", size, experiments.base(name)), [])
         if rows:
             difference = "" if rows is base or not base else f"{mean(rows) - mean(base):+.2f}"
             lines.append([name, *_columns(rows), difference])
@@ -152,7 +157,7 @@ def aims_table(groups):
 def findings(groups, data):
     """Sentences that a table's reader would count out, a line a recipe."""
     lines = []
-    for recipe in ("paper1", "hardening"):
+    for recipe in experiments.GRID:
         sizes = [size for size in trees(groups, data) if (data, "LeafFFF", size, recipe) in groups]
         found = {size: groups[data, "LeafFFF", size, recipe] for size in sizes}
         runs = [row for rows in found.values() for row in rows]
@@ -187,7 +192,7 @@ def markdown(groups, set_aside=0, figures=()):
     for data in dict.fromkeys(key[0] for key in groups):
         parts += [f"## {data}: the grid", findings(groups, data), grid_table(groups, data)]
         for size in trees(groups, data):
-            if any(key[:3] == (data, "LeafFFF", size) and " " in key[3] for key in groups):
+            if in_ablation(groups, data, size):
                 title = f"## {data}: what each ingredient is worth, depth {size[0]}, leaf width {size[1]}"
                 parts += [title, ablation_table(groups, data, size)]
     parts += [f"![{title}]({file})" for title, file in figures]
@@ -210,11 +215,16 @@ def figures(groups):
     grids = {
         f"{data}, {recipe}": _grid(groups, data, recipe)
         for data in data_sets
-        for recipe in ("paper1", "hardening")
+        for recipe in experiments.GRID
         if sum(key[:2] == (data, "LeafFFF") and key[3] == recipe for key in groups) > 1
     }
     if grids:
-        found["grid"] = "The grid", plots.accuracy_grids(grids, experiments.LEAF_WIDTHS, experiments.WIDTHS)
+        found["grid"] = (
+            "The grid",
+            plots.accuracy_grids(
+                grids, experiments.LEAF_WIDTHS, experiments.WIDTHS, stacked=len(grids) // len(data_sets)
+            ),
+        )
     if cases := _by_recipe(groups):
         found["ablation"] = "What each ingredient is worth", plots.error_by_recipe(cases)
     return found
@@ -222,8 +232,9 @@ def figures(groups):
 
 def _by_size(groups, data):
     """Accuracies by engaged size: all trees of the grid by both recipes, and dense nets by our optimiser."""
-    series = {"trees, our recipe": [], "trees, the paper's recipe": [], "dense nets, our optimiser": []}
-    labels = dict(zip((("LeafFFF", "hardening"), ("LeafFFF", "paper1"), ("DenseFF", "hardening")), series, strict=True))
+    labels = {("DenseFF", "hardening"): "dense nets, our optimiser"}
+    labels |= {("LeafFFF", recipe): f"trees, {recipe}" for recipe in reversed(experiments.GRID)}
+    series = {label: [] for label in labels.values()}
     for (name, layer, size, recipe), rows in groups.items():
         if name == data and (layer, recipe) in labels:
             width = 2 ** size[0] * size[1] if layer == "LeafFFF" else None
@@ -246,7 +257,7 @@ def _by_recipe(groups):
     """Hard and soft accuracies of the ablation, by case and recipe."""
     cases = {}
     for (data, layer, size, name), rows in groups.items():
-        if layer == "LeafFFF" and any(key[:3] == (data, layer, size) and " " in key[3] for key in groups):
+        if layer == "LeafFFF" and in_ablation(groups, data, size):
             case = cases.setdefault(f"{data}, depth {size[0]}, leaf width {size[1]}", {})
             case[name] = percent(rows), percent(rows, "soft_accuracy")
     order = list(experiments.variants())
@@ -267,7 +278,8 @@ on held-out training data, and each run looked at the test data once. Nothing is
 column "paper": the first paper's best of ten. {len(rows)} runs ({counts}) of {epochs} epochs took
 {hours:.2f} hours of one core, added up.
 
-`paper1` is the first paper's recipe, `hardening` ours. A tree of depth d has 2^d leaves of l neurons, w = 2^d l;
+`paper1` is the first paper's recipe as its text has it, `paper1 with mean entropy` as its authors' example has it (the
+mean over batch and nodes, not the sum), `hardening` is ours. A tree of depth d has 2^d leaves of l neurons, w = 2^d l;
 inference engages d + l neurons. Dense nets stand in the line of the tree they are held against, trained by the same
 optimiser. A run has collapsed if one leaf takes over {busiest} of the test samples, or under {guessing} of the answers
 are right."""

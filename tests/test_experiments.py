@@ -18,10 +18,11 @@ ONE = experiments.Run("mnist-small", "LeafFFF", {"depth": 2, "leaf_width": 4}, "
 def test_the_grid_is_the_papers():
     runs = experiments.table1(["mnist", "fashion-mnist"], 5)
     trees = [run for run in runs if run.layer == "LeafFFF"]
-    assert len(trees) == 2 * 16 * 2 * 5 and len({run.key() for run in runs}) == len(runs)
+    assert len(trees) == 2 * 16 * 3 * 5 and len({run.key() for run in runs}) == len(runs)
     assert {2 ** run.sizes["depth"] * run.sizes["leaf_width"] for run in trees} == {16, 32, 64, 128}
     assert {run.sizes["leaf_width"] for run in trees} == {1, 2, 4, 8}
-    assert {run.seed for run in runs} == set(range(5)) and {run.name for run in runs} == {"hardening", "paper1"}
+    assert {run.seed for run in runs} == set(range(5)) and {run.name for run in trees} == set(experiments.GRID)
+    assert {run.name for run in runs if run.layer == "DenseFF"} == {"hardening", "paper1"}
     published = next(run.recipe for run in trees if run.name == "paper1")
     assert published.optimizer == SGD() and (published.learning_rate, published.batch_size) == (0.2, 256)
     assert (published.entropy_weight, published.entropy_reduction) == (3, "sum")
@@ -68,8 +69,8 @@ def test_table_and_ablation_share_their_runs():
     cases = experiments.cases("mnist") + experiments.cases("fashion-mnist")
     assert cases == [("mnist", 4, 8), ("mnist", 7, 1), ("fashion-mnist", 4, 8)]
     runs = experiments.ablation(cases, 2)
-    shared = [run for run in runs if run.name in ("hardening", "paper1")]
-    assert len(shared) == 3 * 3 * 2 and {run.key() for run in shared} <= table
+    shared = [run for run in runs if run.name in experiments.GRID]
+    assert len(shared) == 3 * 4 * 2 and {run.key() for run in shared} <= table
     assert not {run.key() for run in runs if run not in shared} & table
 
 
@@ -119,7 +120,7 @@ def few(monkeypatch):
 def test_the_command_sweeps_and_goes_on(few, capsys, tmp_path):
     command = ["reproduce", "table1", "--quick", "--seeds", 1, "--epochs", 1, "--out", tmp_path / "quick.jsonl"]
     status, out, err = run_command(capsys, *command)
-    assert status == 0 and "table1 (quick): 14 results in" in out and "14 of 14 runs" in err
+    assert status == 0 and "table1 (quick): 16 results in" in out and "16 of 16 runs" in err
     rows = sweep.read(tmp_path / "quick.jsonl")
     assert {row["data"] for row in rows} == {"mnist-small"} and {row["epochs"] for row in rows} == {1}
     status, out, err = run_command(capsys, *command, "--json")

@@ -67,7 +67,7 @@ def test_the_grid_is_counted_right(recorded):
         "128", "8", "4", "12", "hardening", "97.20 ± 0.14", "97.10 ± 0.14", "97.00 to 97.20", "16 of 16", "0 of 2",
         "-", "95.00 ± 0.00", "-", "",
     ]  # fmt: skip
-    paper = cells(table, "| 128 | 8 | 4 | 12 | paper1")
+    paper = cells(table, "| 128 | 8 | 4 | 12 | paper1 |")
     assert paper[6:10] == ["65.00 ± 35.36", "40.00 to 90.00", "8.5 of 16", "1 of 2"] and paper[-1] == "94.9"
     found = report.findings(groups, "mnist").splitlines()
     assert "paper1: 1 of 2 runs collapsed" in found[0] and "hardening: 0 of 2 runs collapsed" in found[1]
