@@ -162,11 +162,11 @@ def findings(groups, data):
         found = {size: groups[data, "LeafFFF", size, recipe] for size in sizes}
         runs = [row for rows in found.values() for row in rows]
         dense = {size: rivals(groups, data, size, recipe)["engaged size"] for size in sizes}
-        better = sum(bool(dense[size]) and mean(rows) > mean(dense[size]) for size, rows in found.items())
+        held = [mean(rows) - mean(dense[size]) for size, rows in found.items() if dense[size]]
         if runs:
             lines.append(
                 f"* {recipe}: {sum(map(collapsed, runs))} of {len(runs)} runs collapsed; better in the mean than the "
-                f"dense net of the same engaged size on {better} of {len(sizes)} trees; soft minus hard is "
+                f"dense net of the same engaged size on {sum(margin > 0 for margin in held)} of {len(held)} trees; soft minus hard is "
                 f"{mean(runs, 'gap'):+.2f} points in the mean, {max(percent(runs, 'gap'), key=abs):+.2f} at worst."
             )
     return "\n".join(lines)
