@@ -14,7 +14,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from . import activations, checks
+from . import activations, checks, losses
 from .layer import Layer, uniform
 
 NOISE_FLOOR = 0.01  # added to the noise's deviation, as in the authors' code: equation 9 divides by it
@@ -400,3 +400,33 @@ def balance(weight):
         return weight.dtype.type(0), np.zeros_like(weight)
     slope = 2 * E * (totals * T - squares) / T**3
     return E * squares / T**2 - 1, np.tile(slope, (len(weight), 1)).astype(weight.dtype)
+
+
+def objective(layer, x, labels, balance_weight=0.0, rng=None, input_gradient=False):
+    """Cross-entropy, plus the weighted importance and load losses; and all gradients.
+
+    Parameters
+    ----------
+    layer : MoE
+    x : ndarray (..., n_in)
+    labels : ndarray of int (...)
+    balance_weight : float
+        Of both losses, 0.1 in the paper.
+    rng : numpy.random.Generator, optional
+        Draws the noise; without it there is none, and no load loss either.
+    input_gradient : bool
+        Whether `dx` is wanted.
+
+    Returns
+    -------
+    loss : scalar
+    grads : MoE
+    dx : ndarray (..., n_in), or None
+    """
+    y, tape = layer.forward(x, rng)
+    loss, dy = losses.cross_entropy(y, labels)
+    weight, extra = layer.dtype.type(balance_weight), {}
+    for name in ("gates", "load") if tape.load is not None else ("gates",):
+        value, gradient = balance(getattr(tape, name))
+        loss, extra[f"d{name}"] = loss + weight * value, weight * gradient
+    return loss, *layer.backward(tape, dy, input_gradient=input_gradient, **extra)

@@ -164,9 +164,10 @@ def findings(groups, data):
         dense = {size: rivals(groups, data, size, recipe)["engaged size"] for size in sizes}
         held = [mean(rows) - mean(dense[size]) for size, rows in found.items() if dense[size]]
         if runs:
+            better = f"{sum(margin > 0 for margin in held)} of {len(held)} trees"
             lines.append(
                 f"* {recipe}: {sum(map(collapsed, runs))} of {len(runs)} runs collapsed; better in the mean than the "
-                f"dense net of the same engaged size on {sum(margin > 0 for margin in held)} of {len(held)} trees; soft minus hard is "
+                f"dense net of the same engaged size on {better}; soft minus hard is "
                 f"{mean(runs, 'gap'):+.2f} points in the mean, {max(percent(runs, 'gap'), key=abs):+.2f} at worst."
             )
     return "\n".join(lines)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fffref import DenseFF, MoE, algorithms, gradcheck, losses, moe
+from fffref import DenseFF, MoE, algorithms, datasets, gradcheck, losses, moe, training
 from fffref.activations import ACTIVATIONS
 
 LIMITS = {"complex": 1e-12, "central": 1e-6}
@@ -219,3 +219,31 @@ def test_bad_options_are_refused(rng):
     y, tape = layer.forward(np.zeros((2, 5)), rng)
     with pytest.raises(TypeError, match="dload must have dtype float64, got float32"):
         layer.backward(tape, y, dload=np.zeros((2, 4), np.float32))
+
+
+# ---------------------------------------------------------------------- training
+
+
+@methods
+@pytest.mark.parametrize("seed", [None, 1])
+def test_the_training_objective(method, seed, rng):
+    layer, x, labels = make(rng, 4, 2), rng.standard_normal((6, 5)), rng.integers(3, size=6)
+
+    def objective(layer, x):
+        noise = None if seed is None else np.random.default_rng(seed)
+        return training.objective(layer, x, labels, balance_weight=0.3, rng=noise, input_gradient=True)
+
+    _, grads, dx = objective(layer, x)
+    for name, report in gradcheck.check_layer(lambda *a: objective(*a)[0], layer, x, grads, dx, method).items():
+        assert report.error <= LIMITS[method], f"{name}: {report}"
+
+
+def test_training_learns_digits_and_uses_all_experts(rng):
+    data = datasets.load("mnist-small")
+    layer = MoE.init(rng, 784, 10, n_experts=8, expert_width=8, k=2)
+    recipe = training.Recipe(epochs=3, balance_weight=0.1)
+    layer, history = training.train(layer, data.x_train, data.y_train, recipe, progress=False)
+    result = training.evaluate(layer, data.x_test, data.y_test)
+    assert result["hard_accuracy"] > 0.88 and result["leaves_used"] == 8 and result["soft_accuracy"] is None
+    assert sum(result["leaf_share"]) == pytest.approx(2) and max(result["leaf_share"]) < 0.6
+    assert history[-1]["leaves_used"] == 8
