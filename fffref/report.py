@@ -88,7 +88,7 @@ def trees(groups, data):
 
 def rivals(groups, data, size, recipe):
     """Return the runs of the three dense nets that a tree is held against, by what they have in common with it."""
-    widths, recipe = experiments.dense_widths(*size), experiments.base(recipe)
+    widths, recipe = experiments.dense_widths(*size), experiments.optimiser_of(recipe)
     return {name: groups.get((data, "DenseFF", (width,), recipe), []) for name, width in widths.items()}
 
 
@@ -109,7 +109,7 @@ def grid_table(groups, data):
             published = PUBLISHED.get((data, depth, leaf_width), "")
             lines.append([
                 2**depth * leaf_width, leaf_width, depth, depth + leaf_width, recipe,
-                *_columns(rows), *map(spread, dense), published if experiments.base(recipe) == "paper1" else "",
+                *_columns(rows), *map(spread, dense), published if experiments.optimiser_of(recipe) == "paper1" else "",
             ])  # fmt: skip
     head = ["w", "l", "d", "engaged", "recipe", *COLUMNS, "dense w", "dense d + l", "dense, same parameters", "paper"]
     return _markdown(head, lines)
@@ -131,7 +131,7 @@ def ablation_table(groups, data, size):
     lines = []
     for name in experiments.variants():
         rows = groups.get((data, "LeafFFF", size, name), [])
-        base = groups.get((data, "LeafFFF", size, experiments.base(name)), [])
+        base = groups.get((data, "LeafFFF", size, experiments.base_of(name)), [])
         if rows:
             difference = "" if rows is base or not base else f"{mean(rows) - mean(base):+.2f}"
             lines.append([name, *_columns(rows), difference])
