@@ -162,13 +162,13 @@ class MoE(Layer):
 
     @property
     def neurons_stored(self):
-        """E neurons of the gate and E experts of e neurons; those of the noise serve training only."""
-        return self.n_experts + self.expert_in_bias.size
+        """E experts of e neurons; the gate, which scores and has no outputs, is not counted among them."""
+        return self.expert_in_bias.size
 
     @property
     def neurons_engaged(self):
-        """The whole gate and k experts: what inference computes for one sample."""
-        return self.n_experts + self.k * self.expert_in_bias.shape[1]
+        """k experts of e neurons; for each sample, inference computes the E scores of the gate besides."""
+        return self.k * self.expert_in_bias.shape[1]
 
     def forward(self, x, rng=None):
         """Mix the k experts of the highest scores.

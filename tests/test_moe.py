@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fffref import DenseFF, MoE, algorithms, datasets, gradcheck, losses, moe, training
+from fffref import DenseFF, MoE, algorithms, counting, datasets, gradcheck, losses, moe, training
 from fffref.activations import ACTIVATIONS
 
 LIMITS = {"complex": 1e-12, "central": 1e-6}
@@ -94,7 +94,9 @@ def test_one_expert_alone_is_a_dense_net(rng):
 
 def test_sizes_are_counted(rng):
     layer = make(rng, 8, 2, width=3)
-    assert (layer.n_experts, layer.neurons_stored, layer.neurons_engaged) == (8, 8 + 24, 8 + 6)
+    assert (layer.n_experts, layer.neurons_stored, layer.neurons_engaged) == (8, 24, 6)
+    count = counting.of(layer)
+    assert (count.parameters, count.neurons_stored, count.neurons_engaged) == (layer.n_parameters, 24, 6)
 
 
 def test_experts_that_nobody_chose_get_no_gradient(rng):
