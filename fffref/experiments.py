@@ -27,11 +27,13 @@ GRID = ("paper1", MILD, "hardening")  # recipes of the grid's trees, of `variant
 INGREDIENTS = {
     "annealed temperature": {"temperature": 1.0},
     "leaf balance": {"balance_weight": 0.0},
-    "Adam with a one-cycle rate": {"optimizer": SGD(), "learning_rate": 0.2, "batch_size": 256},
+    "fading noise": {"noise": 0.0},
+    "rounding at the end": {"straight_through": False},
+    "Adam with a one-cycle rate": {"optimizer": SGD(), "learning_rate": 0.2},
 }
 # What neither recipe has, as what is set when it is added.
 FURTHER = {
-    "straight-through choices": {"straight_through": True},
+    "straight-through choices throughout": {"straight_through": True},
     "child transposition, 5 %": {"transpose_prob": 0.05},
 }
 
