@@ -1,14 +1,15 @@
 """fffref: fast feedforward networks (FFF) in plain NumPy, to read, to check and to time.
 
-Layers: `LeafFFF` (arXiv 2308.14711), `PathFFF` (arXiv 2311.10770), `DenseFF` (the baseline).
-`jit(layer)` compiles any of them for inference on the CPU; Numba is imported when it is first asked for.
+Layers: `LeafFFF` (arXiv 2308.14711), `PathFFF` (arXiv 2311.10770), `DenseFF` and `MoE` (the baselines).
+`jit(layer)` compiles any of them but the last for inference on the CPU; Numba is imported when it is first asked for.
 """
 
 from .dense_ff import DenseFF
 from .leaf_fff import LeafFFF
+from .moe import MoE
 from .path_fff import PathFFF
 
-__all__ = ["DenseFF", "LeafFFF", "PathFFF", "jit"]
+__all__ = ["DenseFF", "LeafFFF", "MoE", "PathFFF", "jit"]
 __version__ = "0.1.0"
 
 

@@ -6,6 +6,7 @@ printed algorithms do not fit their own text, the docstring says what was mended
 
 [1] P. Belcak and R. Wattenhofer, "Fast Feedforward Networks", arXiv 2308.14711, Algorithm 1.
 [2] P. Belcak and R. Wattenhofer, "Exponentially Faster Language Modelling", arXiv 2311.10770, Algorithm 1.
+[3] N. Shazeer et al., "Outrageously Large Neural Networks", arXiv 1701.06538, sections 2 and 4, appendix A.
 """
 
 import math
@@ -164,3 +165,68 @@ def FFF_I(I, fff):
 def path_mask(fff, N):
     """The 0/1 mask (K, M) of one row's path: what the authors' release multiplies a dense layer by."""
     return [[1 if n in path else 0 for n in range(len(b_in))] for path, b_in in zip(N, fff.in_bias, strict=True)]
+
+
+def kth_excluding(v, k, i):
+    """The k-th highest component of v, component i excluded [3]; -inf if there are no k others."""
+    others = sorted((component for j, component in enumerate(v) if j != i), reverse=True)
+    return others[k - 1] if k <= len(others) else -math.inf
+
+
+def KeepTopK(v, k):
+    """Equation 5 of [3]: all but the k highest components become -inf; of equal ones, the first are kept."""
+    kept = sorted(range(len(v)), key=lambda i: (-v[i], i))[:k]
+    return [component if i in kept else -math.inf for i, component in enumerate(v)]
+
+
+def Softplus(z):
+    """log(1 + exp(z)) of one number."""
+    return max(z, 0.0) + math.log1p(math.exp(-abs(z)))
+
+
+def MoE(x, moe, noise=None):
+    """Equations 1 to 5 and 9 of [3]: output, gates and load of one input.
+
+    Parameters
+    ----------
+    x : sequence of float
+    moe : MoE
+        Only its arrays, k and the activation's name are read.
+    noise : sequence of E float, optional
+        Standard normal draws; none in inference.
+
+    Returns
+    -------
+    y, G : list of float
+    P : list of float, or None without noise
+
+    Notes
+    -----
+    0.01 is added to the deviation of the noise, as in the authors' code; the paper has none.
+    """
+    clean = [dot(x, row) for row in moe.gate_weight]
+    deviation = [Softplus(dot(x, row)) + 0.01 for row in moe.noise_weight]
+    draws = [0.0] * len(clean) if noise is None else noise
+    H = [c + float(n) * s for c, n, s in zip(clean, draws, deviation, strict=True)]
+    exp = [math.exp(h - max(H)) for h in KeepTopK(H, moe.k)]
+    G = [e / math.fsum(exp) for e in exp]
+    y = [0.0] * moe.expert_out_bias.shape[1]
+    for i, gate in enumerate(G):
+        if gate > 0:
+            y = [a + gate * b for a, b in zip(y, _expert(x, moe, i), strict=True)]
+    if noise is None:
+        return y, G, None
+    u = [(c - kth_excluding(H, moe.k, i)) / s for i, (c, s) in enumerate(zip(clean, deviation, strict=True))]
+    return y, G, [(1 + math.erf(v / math.sqrt(2))) / 2 for v in u]
+
+
+def _expert(x, moe, i):
+    """Output of expert i, a feedforward net, as a list."""
+    hidden = [
+        Activation(moe.activation, dot(x, weight) + float(bias))
+        for weight, bias in zip(moe.expert_in_weight[i], moe.expert_in_bias[i], strict=True)
+    ]
+    return [
+        math.fsum(h * float(row[o]) for h, row in zip(hidden, moe.expert_out_weight[i], strict=True)) + float(bias)
+        for o, bias in enumerate(moe.expert_out_bias[i])
+    ]

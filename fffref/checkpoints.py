@@ -15,10 +15,11 @@ from . import files
 from .dense_ff import DenseFF
 from .layer import Layer, aligned
 from .leaf_fff import LeafFFF
+from .moe import MoE
 from .path_fff import PathFFF
 
 FORMAT = "fffref 1"
-LAYERS = {cls.__name__: cls for cls in (LeafFFF, PathFFF, DenseFF)}
+LAYERS = {cls.__name__: cls for cls in (LeafFFF, PathFFF, DenseFF, MoE)}
 
 
 @dataclass(frozen=True)

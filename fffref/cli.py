@@ -3,10 +3,10 @@
 import sys
 
 from . import __version__
-from .commands import count, demo, evaluate, gradcheck, train
+from .commands import count, demo, evaluate, gradcheck, reproduce, train
 from .commands.shared import Parser
 
-COMMANDS = (demo, train, evaluate, gradcheck, count)  # in the order of the help
+COMMANDS = (demo, train, evaluate, gradcheck, count, reproduce)  # in the order of the help
 
 DESCRIPTION = """\
 Fast feedforward networks (FFF) in plain NumPy, to read, to check and to time.

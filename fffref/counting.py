@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from . import checks, tree
 from .dense_ff import DenseFF
 from .leaf_fff import LeafFFF
+from .moe import MoE
 from .path_fff import PathFFF
 
 BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "int8": 1}
@@ -260,7 +261,7 @@ def of(layer):
 
     Parameters
     ----------
-    layer : DenseFF, LeafFFF or PathFFF
+    layer : DenseFF, LeafFFF, PathFFF or MoE
 
     Returns
     -------
@@ -277,7 +278,9 @@ def of(layer):
         return leaf_fff(layer.n_in, layer.n_out, layer.depth, layer.leaf_in_bias.shape[1])
     if isinstance(layer, PathFFF):
         return path_fff(layer.n_in, layer.n_out, layer.depth, layer.n_trees)
-    raise TypeError(f"layer must be a DenseFF, LeafFFF or PathFFF, got {type(layer).__name__}")
+    if isinstance(layer, MoE):
+        return moe(layer.n_in, layer.n_out, layer.n_experts, layer.k, layer.expert_in_bias.shape[1])
+    raise TypeError(f"layer must be a DenseFF, LeafFFF, PathFFF or MoE, got {type(layer).__name__}")
 
 
 def amdahl(share, factor):

@@ -19,7 +19,7 @@ class Layer:
     """A record of arrays whose shapes are spelled with one letter per dimension.
 
     Letters: I inputs, O outputs, N routing nodes, L leaves, l leaf width, K trees, M neurons of a tree,
-    w width of a dense net.
+    w width of a dense net, E experts, e expert width.
     """
 
     SHAPES: ClassVar[dict[str, str]]

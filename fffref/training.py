@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from . import checkpoints, checks, losses
+from . import checkpoints, checks, losses, moe
 from .leaf_fff import LeafFFF
 from .optim import SGD, Adam
 from .path_fff import PathFFF
@@ -39,7 +39,7 @@ class Recipe:
     entropy_reduction : {"mean", "sum"}
         See `losses.node_entropy`: the two differ by a factor of batch times nodes.
     balance_weight : number or schedule *
-        Of the leaf balance.
+        Of the leaf balance; of importance and load for a `MoE`.
     transpose_prob : float in [0, 1]
         As in `LeafFFF.forward`, and so are the next two.
     noise : number or schedule *
@@ -130,11 +130,13 @@ def objective(
     layer, x, labels, temperature=1.0, entropy_weight=0.0, entropy_reduction="mean", balance_weight=0.0,
     transpose_prob=0.0, straight_through=False, noise=0.0, rng=None, input_gradient=False,
 ):  # fmt: skip
-    """Cross-entropy, plus for a `LeafFFF` the weighted node entropy and leaf balance; and all gradients.
+    """Cross-entropy, plus what the layer is regularised by; and all gradients.
+
+    For a `LeafFFF`, that is the weighted node entropy and leaf balance; for a `MoE`, see `moe.objective`.
 
     Parameters
     ----------
-    layer : LeafFFF, PathFFF or DenseFF
+    layer : LeafFFF, PathFFF, DenseFF or MoE
     x : ndarray (..., n_in)
     labels : ndarray of int (...)
     temperature, transpose_prob, straight_through, noise, rng
@@ -150,6 +152,8 @@ def objective(
     grads : Layer
     dx : ndarray (..., n_in), or None
     """
+    if isinstance(layer, moe.MoE):
+        return moe.objective(layer, x, labels, balance_weight, rng, input_gradient)
     if not isinstance(layer, LeafFFF):
         y, tape = layer.forward(x)
         loss, dy = losses.cross_entropy(y, labels)
@@ -172,7 +176,7 @@ def train(layer, x, labels, recipe=None, seed=0, validation=None, checkpoint=Non
 
     Parameters
     ----------
-    layer : LeafFFF, PathFFF or DenseFF
+    layer : LeafFFF, PathFFF, DenseFF or MoE
         Not changed.
     x : ndarray (n, n_in)
     labels : ndarray of int (n,)
@@ -239,7 +243,7 @@ def evaluate(layer, x, labels, temperature=1.0):
 
     Parameters
     ----------
-    layer : LeafFFF, PathFFF or DenseFF
+    layer : LeafFFF, PathFFF, DenseFF or MoE
     x : ndarray (n, n_in), n at least 1
     labels : ndarray of int (n,)
     temperature : float
@@ -253,7 +257,7 @@ def evaluate(layer, x, labels, temperature=1.0):
         "node_entropy" : list of N means over the samples, in nats; `LeafFFF` only, else empty.
         "entropy" : their mean, or None.
         "leaf_share" : list of the shares of the samples that reach each leaf (for `PathFFF`, each neuron of
-        the last level, all trees).
+        the last level, all trees; for `MoE`, each expert).
         "leaves_used" : how many of them are above 0.
     """
     labels = checks.labels(labels, x.shape[:1], layer.n_out)
@@ -299,6 +303,8 @@ def _reached(layer, x):
         bottom = 2**layer.depth
         end = end[..., -1] - (bottom - 1) + bottom * np.arange(layer.n_trees)
         return np.bincount(end.ravel(), minlength=bottom * layer.n_trees)
+    if isinstance(layer, moe.MoE):
+        return np.bincount(end.ravel(), minlength=layer.n_experts)
     return np.bincount(end, minlength=2 ** getattr(layer, "depth", 0))
 
 

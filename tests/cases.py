@@ -1,21 +1,33 @@
 """Layers of every kind and option, for the tests that hold for all of them; and hypothesis's ways to draw them."""
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import strategies as st
 
-from fffref import DenseFF, LeafFFF, PathFFF
+from fffref import DenseFF, LeafFFF, MoE, PathFFF
 from fffref.activations import ACTIVATIONS
 
-KINDS = ("LeafFFF", "PathFFF", "DenseFF")
+KINDS = ("LeafFFF", "PathFFF", "DenseFF")  # those with a compiled form
+LAYERS = (*KINDS, "MoE")
+GATE = ("gate_weight", "noise_weight")
 
 
 def make(kind, rng, n_in=5, n_out=3, depth=2, width=3, activation="gelu", dtype=np.float64):
-    """Return a layer; `width` is that of a leaf, the number of trees, or that of the dense net."""
+    """Return a layer; `width` is that of a leaf, the number of trees, that of the dense net, or that of an expert."""
     if kind == "LeafFFF":
         return LeafFFF.init(rng, n_in, n_out, depth, width, activation, dtype)
     if kind == "PathFFF":
         return PathFFF.init(rng, n_in, n_out, depth, width, activation, dtype)
+    if kind == "MoE":
+        return with_gate(MoE.init(rng, n_in, n_out, 2**depth, width, min(2, 2**depth), activation, dtype), rng)
     return DenseFF.init(rng, n_in, n_out, width, activation, dtype)
+
+
+def with_gate(layer, rng):
+    """Return the mixture of experts with a gate that is not 0, so that it prefers some experts."""
+    gate = {name: rng.uniform(-1, 1, layer.gate_weight.shape) / np.sqrt(layer.n_in) for name in GATE}
+    return replace(layer, **{name: array.astype(layer.dtype) for name, array in gate.items()})
 
 
 @st.composite

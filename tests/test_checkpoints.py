@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from fffref import DenseFF, LeafFFF, PathFFF, checkpoints, files
+from fffref import DenseFF, LeafFFF, MoE, PathFFF, checkpoints, files
 
 
 def same(one, other):
@@ -17,7 +17,7 @@ def same(one, other):
         np.testing.assert_array_equal(array, getattr(other, name), strict=True)
 
 
-@pytest.mark.parametrize("kind", cases.KINDS)
+@pytest.mark.parametrize("kind", cases.LAYERS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("depth", [0, 3])
 def test_round_trip(kind, dtype, depth, tmp_path, rng):
@@ -123,7 +123,7 @@ def test_other_files_are_refused(tmp_path, rng):
         checkpoints.load(path)
     with pytest.raises(ValueError, match="no complete safetensors file"):
         checkpoints.load(tmp_path)
-    with pytest.raises(TypeError, match="layer must be one of LeafFFF, PathFFF, DenseFF, got ndarray"):
+    with pytest.raises(TypeError, match="layer must be one of LeafFFF, PathFFF, DenseFF, MoE, got ndarray"):
         checkpoints.save(path, np.zeros(3))
 
 
@@ -168,4 +168,4 @@ def test_replacing_keeps_the_old_file_if_anything_fails(tmp_path):
 
 
 def test_layers_are_listed():
-    assert checkpoints.LAYERS == {"LeafFFF": LeafFFF, "PathFFF": PathFFF, "DenseFF": DenseFF}
+    assert checkpoints.LAYERS == {"LeafFFF": LeafFFF, "PathFFF": PathFFF, "DenseFF": DenseFF, "MoE": MoE}

@@ -19,7 +19,7 @@ def run(capsys, *arguments):
     return status, captured.out, captured.err
 
 
-@pytest.mark.parametrize("command", [[], ["demo"], ["train"], ["evaluate"], ["gradcheck"]])
+@pytest.mark.parametrize("command", [[], ["demo"], ["train"], ["evaluate"], ["gradcheck"], ["reproduce"]])
 def test_help_teaches(command, capsys):
     status, out, _ = run(capsys, *command, "--help")
     assert status == 0 and "usage: fffref" in out and len(out.splitlines()) > 8

@@ -233,6 +233,6 @@ def test_bad_input_is_refused(rng):
         counting.amdahl(1.1, 2)
     with pytest.raises(ValueError, match="dtype must be one of"):
         counting.path_fff(1, 1, 1).bytes_stored("complex128")
-    with pytest.raises(TypeError, match="layer must be a DenseFF, LeafFFF or PathFFF, got ndarray"):
+    with pytest.raises(TypeError, match="layer must be a DenseFF, LeafFFF, PathFFF or MoE, got ndarray"):
         counting.of(np.zeros(3))
     assert counting.of(make("PathFFF", rng)).name == "PathFFF 5 -> 3, 3 trees of depth 2"

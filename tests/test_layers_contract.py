@@ -1,4 +1,4 @@
-"""One contract, three layers: shapes, dtypes, untouched inputs, seeds, NaN and inf, and what is refused."""
+"""One contract, four layers: shapes, dtypes, untouched inputs, seeds, NaN and inf, and what is refused."""
 
 from dataclasses import FrozenInstanceError, replace
 
@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fffref import DenseFF, LeafFFF, PathFFF
+from fffref import DenseFF, LeafFFF, MoE, PathFFF
 from fffref.layer import Layer
 
-kinds = pytest.mark.parametrize("kind", cases.KINDS)
+kinds = pytest.mark.parametrize("kind", cases.LAYERS)
 dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 LEADS = [(), (1,), (4,), (2, 3), (2, 1, 2), (0,), (2, 0)]
 
@@ -148,13 +148,13 @@ def test_nan_and_inf_spoil_their_own_row_and_no_other(kind, dtype, value, rng):
 def test_a_nan_routes_left_and_in_bounds(kind, rng):
     layer = cases.make(kind, rng, depth=4)
     route = layer.route(np.full((2, 5), np.nan))
-    leftmost = {"LeafFFF": 0, "DenseFF": 0, "PathFFF": [[0, 1, 3, 7, 15]] * 3}[kind]
+    leftmost = {"LeafFFF": 0, "DenseFF": 0, "PathFFF": [[0, 1, 3, 7, 15]] * 3, "MoE": [0, 1]}[kind]
     np.testing.assert_array_equal(route, np.broadcast_to(leftmost, route.shape))
     layer.route(np.array([np.inf, -np.inf, 1e308, -1e308, 0]))
 
 
 @settings(deadline=None)
-@given(st.sampled_from(cases.KINDS).flatmap(cases.layers_and_inputs))
+@given(st.sampled_from(cases.LAYERS).flatmap(cases.layers_and_inputs))
 def test_astype_and_back_keeps_everything(drawn):
     layer, _ = drawn
     wide = layer.astype(np.complex128).map(lambda array: array.real.copy())
@@ -200,6 +200,7 @@ SIZES = {
     LeafFFF: {"n_in": 3, "n_out": 2, "depth": 1, "leaf_width": 2},
     PathFFF: {"n_in": 3, "n_out": 2, "depth": 1, "n_trees": 2},
     DenseFF: {"n_in": 3, "n_out": 2, "width": 2},
+    MoE: {"n_in": 3, "n_out": 2, "n_experts": 3, "expert_width": 2, "k": 2},
 }
 
 

@@ -89,6 +89,31 @@ def verify_dense_ff(module):
     gradients_hold(lambda layer, x: (dy * layer.forward(x)[0]).sum(), layer, x, grads, dx)
 
 
+def verify_moe(module):
+    """Forward, gates and load, ties included, against the loops; gradients by complex step, further losses included."""
+    rng = np.random.default_rng(0)
+    layer = cases.make("MoE", rng, n_in=3, n_out=2, width=2)
+    layer = module.MoE(**layer.arrays(), **layer.options())
+    x, dy = rng.standard_normal((5, 3)), rng.standard_normal((5, 2))
+    for one in (layer, layer.map(np.zeros_like)):
+        y, tape = one.forward(x, np.random.default_rng(1))
+        expected = [algorithms.MoE(row, one, noise) for row, noise in zip(x, tape.noise, strict=True)]
+        for found, values in zip((y, tape.gates, tape.load), zip(*expected, strict=True), strict=True):
+            near(found, values)
+        near(one.forward_hard(x), [algorithms.MoE(row, one)[0] for row in x])
+        assert all(sorted(one.route(row)) == list(np.nonzero(algorithms.MoE(row, one)[1])[0]) for row in x)
+
+    def forward(layer, x):
+        y, tape = layer.forward(x, np.random.default_rng(1))
+        balance = [module.balance(weight) for weight in (tape.gates, tape.load)]
+        return (dy * y).sum() + sum(value for value, _ in balance), tape, [gradient for _, gradient in balance]
+
+    _, tape, extras = forward(layer, x)
+    grads, dx = layer.backward(tape, dy, *extras)
+    gradients_hold(lambda layer, x: forward(layer, x)[0], layer, x, grads, dx)
+    near(module.balance(np.array([[1.0, 3.0]]))[0], 0.25)
+
+
 def verify_tree(module):
     """The descent against the loops."""
     rng = np.random.default_rng(0)
@@ -173,6 +198,23 @@ FAULTS = {
     "balance half as steep": ("losses", "np.tile(2 * L / (B", "np.tile(L / (B"),
     "gelu's density dropped": ("activations", "ndtr(z) + z * np.exp(-z * z / 2) / z.dtype.type(SQRT_2PI)", "ndtr(z)"),
     "tanh not squared": ("activations", "1 - np.tanh(z) ** 2", "1 - np.tanh(z)"),
+    "softmax's inner product dropped": ("moe", "(dout_dgates - inner)", "dout_dgates"),
+    "noise's deviation forgotten, backward": ("moe", "dsigma = dsigma + dscore * tape.noise", "pass"),
+    "softplus's slope dropped": ("moe", "dsigma * activations.sigmoid(tape.noise_logit)", "dsigma"),
+    "gate forgotten in the experts": ("moe", "dlogit = gate * dhidden", "dlogit = dhidden"),
+    "gate forgotten in the outputs": ("moe", "(gate * hidden).T @ dy[row]", "hidden.T @ dy[row]"),
+    "expert out bias missing": ("moe", " + self.expert_out_bias[j]  #", "  #"),
+    "expert out bias missing, backward": ("moe", ".sum(1) + dy[row] @ self.expert_out_bias[j]", ".sum(1)"),
+    "the worst experts compute": ("moe", "np.argsort(-score.real", "np.argsort(score.real"),
+    "the worst experts compute, routed": ("moe", "np.argsort(-score, axis", "np.argsort(score, axis"),
+    "an expert is its own rival": ("moe", "place < self.k, order", "place < 0, order"),
+    "the rival's score stands still": ("moe", "np.subtract.at(dscore,", "np.subtract.at(dscore.copy(),"),
+    "load's deviation forgotten, backward": ("moe", "return dclean, -dclean * u", "return dclean, 0 * dclean"),
+    "load scaled by noise": ("moe", "ndtr((clean - threshold)", "ndtr((score - threshold)"),
+    "no floor under the noise": ("moe", " + noise_logit.dtype.type(NOISE_FLOOR)", ""),
+    "dx without the gate": ("moe", "dx += dclean @ self.gate_weight + ", "dx += "),
+    "experts' balance half as steep": ("moe", "slope = 2 * E", "slope = E"),
+    "balance forgets to subtract": ("moe", "(totals * T - squares)", "(totals * T)"),
     "momentum dropped": ("optim", "layer.dtype.type(self.momentum) * v + g", "g"),
     "bias correction one step late": ("optim", "beta ** (count + 1)", "beta ** (count + 2)"),
     # wrong by one in two thousand

@@ -58,7 +58,7 @@ def test_steps_are_those_of_pytorch(optimizer, rng):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=str)
-@pytest.mark.parametrize("kind", cases.KINDS)
+@pytest.mark.parametrize("kind", cases.LAYERS)
 def test_nothing_is_changed_and_the_dtype_stays(kind, optimizer, dtype, rng):
     layer = cases.make(kind, rng, dtype=dtype)
     state = optimizer.init(layer)

@@ -17,10 +17,11 @@ import fffref
 ROOT = pathlib.Path(__file__).parent.parent
 # A module imports only from those before it.
 ORDER = (
-    "checks activations tree algorithms layer losses leaf_fff path_fff dense_ff counting transformers presets "
+    "checks activations tree algorithms layer losses leaf_fff path_fff dense_ff moe counting transformers presets "
     "cmm fast optim schedules files "
-    "checkpoints training gradcheck datasets plots demo "
+    "checkpoints training gradcheck datasets plots demo sweep experiments report "
     "commands commands.shared commands.demo commands.train commands.evaluate commands.gradcheck commands.count "
+    "commands.reproduce "
     "cli __main__"
 ).split()
 
@@ -70,7 +71,7 @@ def test_every_public_name_has_a_docstring(name):
             assert inspect.getdoc(member), f"{name}.{label}.{inner}"
 
 
-@pytest.mark.parametrize("cls", [fffref.LeafFFF, fffref.PathFFF, fffref.DenseFF])
+@pytest.mark.parametrize("cls", [fffref.LeafFFF, fffref.PathFFF, fffref.DenseFF, fffref.MoE])
 def test_docstrings_name_every_parameter(cls):
     members = [cls, cls.init, cls.forward, cls.backward, cls.forward_hard]
     for member in members:
