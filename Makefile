@@ -1,8 +1,8 @@
-# make demo, make test, make book, make bench: each sets up what it needs in .venv, then runs. Another Python: make demo PYTHON=python3.12
+# make demo, test, notebooks, book, bench: each sets up what it needs in .venv, then runs. Another Python: make demo PYTHON=python3.12
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test book bench bench-full lint clean
+.PHONY: demo test notebooks run-notebooks book bench bench-full lint clean
 .DELETE_ON_ERROR:
 
 demo: .venv/.installed
@@ -10,6 +10,12 @@ demo: .venv/.installed
 
 test: .venv/.installed-test
 	$(BIN)/python -m pytest
+
+notebooks: .venv/.installed-notebooks
+	$(BIN)/jupyter lab notebooks
+
+run-notebooks: .venv/.installed-notebooks
+	$(BIN)/python scripts/notebooks.py --times
 
 book: .venv/.installed-book
 	$(BIN)/python scripts/book.py
@@ -38,7 +44,11 @@ clean:
 
 .venv/.installed-test: pyproject.toml | .venv/bin/python
 	$(BIN)/python -m pip install -q -e ".[test]"
-	@touch $@ .venv/.installed .venv/.installed-book
+	@touch $@ .venv/.installed .venv/.installed-book .venv/.installed-notebooks
+
+.venv/.installed-notebooks: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install -q -e ".[notebooks]"
+	@touch $@ .venv/.installed
 
 .venv/.installed-book: pyproject.toml | .venv/bin/python
 	$(BIN)/python -m pip install -q -e ".[book]"
