@@ -66,6 +66,13 @@ def test_the_ablation_changes_one_ingredient_at_a_time():
     assert {experiments.base_of(name) for name in found} == set(experiments.GRID) <= set(found)
 
 
+def test_the_quoted_trees_are_some_of_the_grid_and_all_of_the_ablation():
+    whole, quoted = ({run.key() for run in experiments.table1(["mnist"], 2, quoted=q)} for q in (False, True))
+    cases = {(run.sizes["depth"], run.sizes["leaf_width"])
+             for run in experiments.table1(["mnist"], 1, quoted=True) if run.layer == "LeafFFF"}  # fmt: skip
+    assert quoted < whole and cases == {case[1:] for case in experiments.cases("mnist")}
+
+
 def test_table_and_ablation_share_their_runs():
     table = {run.key() for run in experiments.table1(["mnist", "fashion-mnist"], 2)}
     cases = experiments.cases("mnist") + experiments.cases("fashion-mnist")
