@@ -193,7 +193,7 @@ def train(layer, x, labels, recipe=None, seed=0, validation=None, checkpoint=Non
     recipe : Recipe, optional
         By default `Recipe()`.
     seed : int
-        Decides the held-out samples, the batches and the transpositions.
+        Decides the held-out samples, the batches, the noise and the transpositions.
     validation : tuple of (x, labels), optional
         Data to watch, instead of a share of the training data.
     checkpoint : path-like, optional
