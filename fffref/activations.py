@@ -18,6 +18,27 @@ def sigmoid(z):
         return 1 / (1 + np.exp(-z))
 
 
+def smooth_step(z):
+    """1/2 + z/4 - z^3/108 between -3 and 3, exactly 0 below and exactly 1 above; slope and value at 0 are sigmoid's.
+
+    Hazimeh et al., "The Tree Ensemble Layer", arXiv 2002.07772, equation 3, with gamma = 6; a temperature divides
+    z, and so makes a band of another width.
+    """
+    z = _banded(z)
+    return (z + 3) * (z + 3) * (6 - z) / 108  # this form is exactly 0 and 1 at the ends
+
+
+def smooth_step_derivative(z):
+    """1/4 - z^2/36 between -3 and 3, exactly 0 outside."""
+    z = _banded(z)
+    return (3 - z) * (3 + z) / 36
+
+
+def _banded(z):
+    """z cut off at -3 and 3, also where it is complex."""
+    return np.where(z.real < -3, -3, np.where(z.real > 3, 3, z)).astype(z.dtype)
+
+
 def relu(z):
     """max(z, 0); for complex numbers, z where its real part is positive."""
     if z.dtype.kind == "f":

@@ -7,6 +7,7 @@ printed algorithms do not fit their own text, the docstring says what was mended
 [1] P. Belcak and R. Wattenhofer, "Fast Feedforward Networks", arXiv 2308.14711, Algorithm 1.
 [2] P. Belcak and R. Wattenhofer, "Exponentially Faster Language Modelling", arXiv 2311.10770, Algorithm 1.
 [3] N. Shazeer et al., "Outrageously Large Neural Networks", arXiv 1701.06538, sections 2 and 4, appendix A.
+[4] H. Hazimeh et al., "The Tree Ensemble Layer: Differentiability meets Conditional Computation", arXiv 2002.07772.
 """
 
 import math
@@ -15,6 +16,14 @@ import math
 def sigma(z):
     """Logistic function of one number."""
     return 1 / (1 + math.exp(-z)) if z >= 0 else math.exp(z) / (1 + math.exp(z))
+
+
+def smooth_step(z):
+    """S(t) of [4], equation 3, with gamma = 6: a cubic from 0 to 1 between -gamma/2 and gamma/2."""
+    gamma = 6
+    if z <= -gamma / 2:
+        return 0.0
+    return 1.0 if z >= gamma / 2 else -2 / gamma**3 * z**3 + 3 / (2 * gamma) * z + 1 / 2
 
 
 def Activation(name, z):
@@ -43,7 +52,7 @@ def leaf(iota, fff, n):
     ]
 
 
-def FORWARD_T(iota, fff, m=0, n=0, temperature=1.0):
+def FORWARD_T(iota, fff, m=0, n=0, temperature=1.0, choice=sigma):
     """Algorithm 1 of [1], training: the soft output of the subtree under node N_{m,n}.
 
     Parameters
@@ -57,6 +66,8 @@ def FORWARD_T(iota, fff, m=0, n=0, temperature=1.0):
         are N_{m+1,2n} (left) and N_{m+1,2n+1} (right). At m = d, it is leaf n.
     temperature : float
         Divides the logit; 1 in the paper.
+    choice : callable
+        From a logit to the weight of the right child: `sigma` in the paper, or `smooth_step`.
 
     Returns
     -------
@@ -70,9 +81,9 @@ def FORWARD_T(iota, fff, m=0, n=0, temperature=1.0):
     if 2**m - 1 == len(fff.node_bias):
         return leaf(iota, fff, n)
     N = 2**m - 1 + n
-    c = sigma((dot(iota, fff.node_weight[N]) + float(fff.node_bias[N])) / temperature)
-    left = FORWARD_T(iota, fff, m + 1, 2 * n, temperature)
-    right = FORWARD_T(iota, fff, m + 1, 2 * n + 1, temperature)
+    c = choice((dot(iota, fff.node_weight[N]) + float(fff.node_bias[N])) / temperature)
+    left = FORWARD_T(iota, fff, m + 1, 2 * n, temperature, choice)
+    right = FORWARD_T(iota, fff, m + 1, 2 * n + 1, temperature, choice)
     return [(1 - c) * a + c * b for a, b in zip(left, right, strict=True)]
 
 

@@ -30,9 +30,9 @@ class LeafTape:
     scale : ndarray (B, N) or float
         d logit / d (x . w + b): 1 / temperature, negative where the children are transposed.
     logit : ndarray (B, N)
-        Logits of the choices, `log(c / (1 - c))`; temperature, transposition and noise included.
-    choice : ndarray (B, N)
-        c = sigmoid(logit), the weight of the right child.
+        Logits of the choices, `log(c / (1 - c))` of sigmoid ones; temperature, transposition and noise included.
+    choice, slope : ndarray (B, N)
+        c = sigmoid(logit) or smooth_step(logit), the weight of the right child; and dc / d logit.
     taken : ndarray (B, N)
         The choices that made the mixture: `choice`, or its rounding where the pass was straight-through.
     mixture : ndarray (B, L)
@@ -46,6 +46,7 @@ class LeafTape:
     scale: np.ndarray
     logit: np.ndarray
     choice: np.ndarray
+    slope: np.ndarray
     taken: np.ndarray
     mixture: np.ndarray
     leaf_logit: np.ndarray
@@ -161,7 +162,9 @@ class LeafFFF(Layer):
 
     # ------------------------------------------------------------------ soft: training
 
-    def forward(self, x, temperature=1.0, transpose_prob=0.0, straight_through=False, noise=0.0, rng=None):
+    def forward(
+        self, x, temperature=1.0, transpose_prob=0.0, straight_through=False, noise=0.0, smooth_step=False, rng=None
+    ):
         """Mix all leaves: FORWARD_T.
 
         Parameters
@@ -180,6 +183,9 @@ class LeafFFF(Layer):
             1/2 with probability sigmoid(logit): the relaxed coin of the concrete distribution (Maddison, Mnih and Teh,
             arXiv 1611.00712; Jang, Gu and Poole, arXiv 1611.01144). A tree that learns to be right in spite of it
             pushes its logits away from 0, which is what hardening needs.
+        smooth_step : bool
+            Choices by `activations.smooth_step` instead of sigmoid: exactly 0 or 1 where |logit| >= 3, so that a
+            sample reaches, and trains, only some of the leaves.
         rng : numpy.random.Generator, needed if noise > 0 or transpose_prob > 0
 
         Returns
@@ -197,7 +203,7 @@ class LeafFFF(Layer):
         scale = self._logit_scale(B, temperature, transpose_prob, rng)  # (B, N) or a number
         logit = scale * (product(x, self.node_weight) + self.node_bias)  # (B, I) -> (B, N)
         logit = self._disturb(logit, noise, rng)
-        choice = activations.sigmoid(logit)
+        choice, slope = choose(logit, smooth_step)
         taken = goes_right(logit).astype(self.dtype) if straight_through else choice
         mixture = mix(taken)  # (B, N) -> (B, L)
 
@@ -206,7 +212,7 @@ class LeafFFF(Layer):
         hidden = activations.get(self.activation).function(leaf_logit)
         folded = (hidden * mixture[:, :, None]).reshape(B, L * l)
         y = folded @ self._neurons(self.leaf_out_weight) + mixture @ self.leaf_out_bias  # (B, Ll) -> (B, O)
-        tape = LeafTape(x, lead, scale, logit, choice, taken, mixture, leaf_logit, hidden)
+        tape = LeafTape(x, lead, scale, logit, choice, slope, taken, mixture, leaf_logit, hidden)
         return y.reshape(*lead, self.n_out), tape
 
     def backward(self, tape, dy, dlogit=None, dchoice=None, dmixture=None, input_gradient=True):
@@ -248,7 +254,7 @@ class LeafFFF(Layer):
         dleaf_logit = dfolded.reshape(B, L * l)
 
         dnode = mix_backward(tape.taken, tape.mixture, dmix) + self._extra("dchoice", dchoice, tape.choice)
-        dnode = dnode * (tape.choice * (1 - tape.choice)) + self._extra("dlogit", dlogit, tape.logit)
+        dnode = dnode * tape.slope + self._extra("dlogit", dlogit, tape.logit)
         dnode = dnode * tape.scale  # (B, N)
 
         grads = LeafFFF(
@@ -336,6 +342,14 @@ class LeafFFF(Layer):
 def goes_right(logit):
     """c >= 1/2, that is logit >= 0: Algorithm 1 of the first paper. NaN goes left."""
     return logit.real >= 0
+
+
+def choose(logit, smooth_step=False):
+    """Weight of the right child, and its derivative with respect to the logit: (B, N) -> (B, N), (B, N)."""
+    if smooth_step:
+        return activations.smooth_step(logit), activations.smooth_step_derivative(logit)
+    c = activations.sigmoid(logit)
+    return c, c * (1 - c)
 
 
 def product(x, neurons):

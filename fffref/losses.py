@@ -154,3 +154,48 @@ def leaf_balance(mixture):
     share = mixture.mean(0)  # (L,)
     value = (L * (share * share).sum() - 1) / (L - 1)
     return value, np.tile(2 * L / (B * (L - 1)) * share, (B, 1)).astype(mixture.dtype)
+
+
+def switch_balance(mixture):
+    """How much of the mixture goes to the leaves that most samples prefer: about 0 if even, 1 if all go to one leaf.
+
+    Parameters
+    ----------
+    mixture : ndarray (B, L)
+        `LeafTape.mixture`.
+
+    Returns
+    -------
+    value : scalar
+    dmixture : ndarray (B, L)
+        For `LeafFFF.backward(..., dmixture=...)`.
+
+    Raises
+    ------
+    TypeError
+        If `mixture` is no floating array.
+
+    Notes
+    -----
+    With p_j the mean over the batch of m_j, and f_j the share of the samples whose heaviest leaf is j, a constant
+    to the gradient; scaled as `leaf_balance`, whose p_j^2 becomes f_j p_j:
+
+        (L sum_j f_j p_j - 1) / (L - 1),   d/dm_bj = L f_j / (B (L - 1)).
+
+    A leaf that is nobody's heaviest is neither pushed nor pulled.
+
+    References
+    ----------
+    Fedus, Zoph and Shazeer, "Switch Transformers", arXiv 2101.03961, equations 4 to 6, with leaves for experts; for
+    trees, arXiv 2405.16836.
+    """
+    checks.floating("mixture", mixture)
+    B, L = mixture.shape
+    if B == 0 or L == 1:
+        return mixture.dtype.type(0), np.zeros_like(mixture)
+    preferred = np.bincount(mixture.real.argmax(1), minlength=L).astype(mixture.dtype) / B  # (L,)
+    value = (L * (preferred * mixture.mean(0)).sum() - 1) / (L - 1)
+    return value, np.tile(L / (B * (L - 1)) * preferred, (B, 1)).astype(mixture.dtype)
+
+
+BALANCES = {"importance": leaf_balance, "switch": switch_balance}

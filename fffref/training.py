@@ -40,10 +40,13 @@ class Recipe:
         See `losses.node_entropy`: the two differ by a factor of batch times nodes.
     balance_weight : number or schedule *
         Of the leaf balance; of importance and load for a `MoE`.
+    balance : {"importance", "switch"}
+        Which leaf balance: `losses.leaf_balance` or `losses.switch_balance`.
     transpose_prob : float in [0, 1]
-        As in `LeafFFF.forward`, and so are the next two.
+        As in `LeafFFF.forward`, and so are the next three.
     noise : number or schedule *
     straight_through : bool or schedule *
+    smooth_step : bool
     fast : bool
         Compiled forward and backward passes, for `PathFFF` only: `fffref.jit`.
     """
@@ -57,9 +60,11 @@ class Recipe:
     entropy_weight: float | Callable = 0.0
     entropy_reduction: str = "mean"
     balance_weight: float | Callable = 0.0
+    balance: str = "importance"
     transpose_prob: float = 0.0
     noise: float | Callable = 0.0
     straight_through: bool | Callable = False
+    smooth_step: bool = False
     fast: bool = False
 
     def __post_init__(self):
@@ -67,6 +72,7 @@ class Recipe:
         checks.integer("batch_size", self.batch_size, 1)
         checks.number("validation_fraction", self.validation_fraction, "[0, 1)")
         checks.one_of("entropy_reduction", self.entropy_reduction, losses.REDUCTIONS)
+        checks.one_of("balance", self.balance, losses.BALANCES)
         checks.number("transpose_prob", self.transpose_prob, "[0, 1]")
         for progress in (0.0, 0.5, 1.0):
             checks.number("temperature", schedule(self.temperature)(progress), "[1e-30, inf)")
@@ -80,9 +86,11 @@ class Recipe:
             "entropy_weight": schedule(self.entropy_weight)(progress),
             "entropy_reduction": self.entropy_reduction,
             "balance_weight": schedule(self.balance_weight)(progress),
+            "balance": self.balance,
             "transpose_prob": self.transpose_prob,
             "noise": schedule(self.noise)(progress),
             "straight_through": bool(schedule(self.straight_through)(progress)),
+            "smooth_step": self.smooth_step,
         }
 
 
@@ -128,7 +136,8 @@ def paper1(**changes):
 
 def objective(
     layer, x, labels, temperature=1.0, entropy_weight=0.0, entropy_reduction="mean", balance_weight=0.0,
-    transpose_prob=0.0, straight_through=False, noise=0.0, rng=None, input_gradient=False,
+    balance="importance", transpose_prob=0.0, straight_through=False, noise=0.0, smooth_step=False, rng=None,
+    input_gradient=False,
 ):  # fmt: skip
     """Cross-entropy, plus what the layer is regularised by; and all gradients.
 
@@ -139,10 +148,11 @@ def objective(
     layer : LeafFFF, PathFFF, DenseFF or MoE
     x : ndarray (..., n_in)
     labels : ndarray of int (...)
-    temperature, transpose_prob, straight_through, noise, rng
+    temperature, transpose_prob, straight_through, noise, smooth_step, rng
         As in `LeafFFF.forward`; other layers have none.
     entropy_weight, balance_weight : float
     entropy_reduction : {"mean", "sum"}
+    balance : {"importance", "switch"}
     input_gradient : bool
         Whether `dx` is wanted.
 
@@ -159,15 +169,15 @@ def objective(
         loss, dy = losses.cross_entropy(y, labels)
         return loss, *layer.backward(tape, dy, input_gradient=input_gradient)
     of = layer.dtype.type
-    y, tape = layer.forward(x, temperature, transpose_prob, straight_through, noise, rng)
+    y, tape = layer.forward(x, temperature, transpose_prob, straight_through, noise, smooth_step, rng)
     loss, dy = losses.cross_entropy(y, labels)
     extra = {}
     if entropy_weight:
         entropy, dlogit = losses.node_entropy(tape.logit, entropy_reduction)
         loss, extra["dlogit"] = loss + of(entropy_weight) * entropy, of(entropy_weight) * dlogit
     if balance_weight:
-        balance, dmixture = losses.leaf_balance(tape.mixture)
-        loss, extra["dmixture"] = loss + of(balance_weight) * balance, of(balance_weight) * dmixture
+        value, dmixture = losses.BALANCES[balance](tape.mixture)
+        loss, extra["dmixture"] = loss + of(balance_weight) * value, of(balance_weight) * dmixture
     return loss, *layer.backward(tape, dy, input_gradient=input_gradient, **extra)
 
 
@@ -183,7 +193,7 @@ def train(layer, x, labels, recipe=None, seed=0, validation=None, checkpoint=Non
     recipe : Recipe, optional
         By default `Recipe()`.
     seed : int
-        Decides the held-out samples, the batches and the transpositions.
+        Decides the held-out samples, the batches, the noise and the transpositions.
     validation : tuple of (x, labels), optional
         Data to watch, instead of a share of the training data.
     checkpoint : path-like, optional

@@ -27,6 +27,33 @@ def test_sigmoid_is_the_oracles(dtype, rng):
     np.testing.assert_allclose(found, [algorithms.sigma(float(v)) for v in z], rtol=4 * np.finfo(dtype).eps, atol=1e-44)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_smooth_step_is_the_oracles_and_exact_outside_its_band(dtype, rng):
+    z = np.concatenate((rng.normal(0, 3, 200), EXTREME, [-3, 3])).astype(dtype)
+    found, slope = activations.smooth_step(z), activations.smooth_step_derivative(z)
+    assert found.dtype == slope.dtype == dtype
+    expected = [algorithms.smooth_step(float(v)) for v in z]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=4 * np.finfo(dtype).eps)
+    outside = abs(z) >= 3
+    assert (found[outside] == (z > 0)[outside]).all() and (slope[outside] == 0).all() and (slope[~outside] > 0).all()
+    np.testing.assert_allclose(found + activations.smooth_step(-z), 1, rtol=4 * np.finfo(dtype).eps)
+    assert np.isnan(activations.smooth_step(np.array([np.nan], dtype)))
+
+
+def test_smooth_step_touches_sigmoid_at_0():
+    zero = np.zeros(1)
+    assert activations.smooth_step(zero) == activations.sigmoid(zero) == 0.5
+    assert activations.smooth_step_derivative(zero) == 0.25
+
+
+@pytest.mark.parametrize("method", gradcheck.METHODS)
+def test_the_derivative_of_smooth_step(method, rng):
+    z = rng.normal(0, 3, 200)
+    slope = activations.smooth_step_derivative(z)
+    assert (slope == 0).any()
+    gradcheck.check(activations.smooth_step, z, slope, np.ones_like(z), method).expect()
+
+
 @pytest.mark.parametrize("method", gradcheck.METHODS)
 @pytest.mark.parametrize("name", NAMES)
 def test_derivatives(name, method, rng):

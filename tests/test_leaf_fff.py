@@ -30,6 +30,18 @@ def test_soft_forward_is_forward_t(drawn, temperature):
 
 
 @settings(deadline=None, max_examples=150)
+@given(cases.layers_and_inputs("LeafFFF"), st.sampled_from([1.0, 0.3, 4.0]))
+def test_soft_forward_with_smooth_steps_is_forward_t_with_them(drawn, temperature):
+    layer, x = drawn
+
+    def oracle(row):
+        return algorithms.FORWARD_T(row, layer, temperature=temperature, choice=algorithms.smooth_step)
+
+    expected = rows(oracle, x, layer.n_out)
+    np.testing.assert_allclose(layer.forward(x, temperature, smooth_step=True)[0], expected, **CLOSE)
+
+
+@settings(deadline=None, max_examples=150)
 @given(cases.layers_and_inputs("LeafFFF"))
 def test_hard_forward_is_forward_i_ties_included(drawn):
     layer, x = drawn
@@ -156,6 +168,22 @@ def test_straight_through_rounds_the_noisy_choice(rng):
     _, tape = layer.forward(x, noise=2.0, straight_through=True, rng=rng)
     np.testing.assert_array_equal(tape.taken, tape.logit >= 0)
     assert (tape.taken != (layer.forward(x)[1].logit >= 0)).any()
+
+
+def test_smooth_steps_leave_most_leaves_of_a_cold_tree_out_exactly(rng):
+    layer, x = cases.make("LeafFFF", rng, depth=4), rng.standard_normal((50, 5))
+    y, tape = layer.forward(x, 0.1, smooth_step=True)
+    assert (tape.mixture == 0).mean() > 0.5 and (layer.forward(x, 0.1)[1].mixture > 0).all()
+    np.testing.assert_allclose(tape.mixture.sum(1), 1, rtol=1e-12)
+    few, few_tape = layer.forward(x[:2], 0.1, smooth_step=True)
+    grads, _ = layer.backward(few_tape, np.ones_like(few))
+    left_out = (few_tape.mixture == 0).all(0)
+    assert left_out.any()
+    for name in ("leaf_in_weight", "leaf_in_bias", "leaf_out_weight", "leaf_out_bias"):
+        assert (getattr(grads, name)[left_out] == 0).all(), name
+    decided = (tape.mixture == 1).any(1)  # samples that no node on the way is in doubt about: soft is hard
+    assert decided.any()
+    np.testing.assert_allclose(y[decided], layer.forward_hard(x[decided]), **CLOSE)
 
 
 def test_no_array_of_batch_times_leaves_times_outputs_exists(rng):

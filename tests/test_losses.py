@@ -20,6 +20,7 @@ def cases(rng):
         "entropy, sum": (lambda z: losses.node_entropy(z, "sum"), rng.normal(0, 3, (5, 7))),
         "entropy, mean": (lambda z: losses.node_entropy(z, "mean"), rng.normal(0, 3, (5, 7))),
         "balance": (losses.leaf_balance, rng.dirichlet(np.ones(4), size=5)),
+        "switch balance": (losses.switch_balance, rng.dirichlet(np.ones(4), size=5)),
     }
 
 
@@ -88,11 +89,21 @@ def test_sum_and_mean_differ_1792_fold_at_batch_256_and_7_nodes(rng):
     np.testing.assert_allclose(dtotal, 1792 * dmean)
 
 
-def test_balance_of_even_and_collapsed_leaves():
-    assert losses.leaf_balance(np.full((6, 8), 1 / 8))[0] == 0
-    assert losses.leaf_balance(np.eye(8))[0] == 0  # each sample is decided, together they are even
-    assert losses.leaf_balance(np.tile(np.eye(8)[0], (6, 1)))[0] == 1
-    assert losses.leaf_balance(np.ones((6, 1)))[0] == 0  # one leaf is as even as it can be
+@pytest.mark.parametrize("balance", losses.BALANCES.values())
+def test_balance_of_even_and_collapsed_leaves(balance):
+    assert balance(np.full((6, 8), 1 / 8))[0] == 0
+    assert balance(np.eye(8))[0] == 0  # each sample is decided, together they are even
+    assert balance(np.tile(np.eye(8)[0], (6, 1)))[0] == 1
+    assert balance(np.ones((6, 1)))[0] == 0  # one leaf is as even as it can be
+
+
+def test_the_two_balances_agree_where_every_choice_is_hard_and_differ_in_their_gradient_where_it_is_soft(rng):
+    hard = np.eye(4)[rng.integers(4, size=30)]
+    np.testing.assert_allclose(losses.switch_balance(hard)[0], losses.leaf_balance(hard)[0])
+    np.testing.assert_allclose(2 * losses.switch_balance(hard)[1], losses.leaf_balance(hard)[1])
+    soft = np.tile([0.4, 0.3, 0.2, 0.1], (5, 1))  # all prefer the first
+    np.testing.assert_allclose(losses.switch_balance(soft)[0], (4 * 0.4 - 1) / 3)
+    np.testing.assert_allclose(losses.switch_balance(soft)[1], np.tile([4 / 15, 0, 0, 0], (5, 1)))
 
 
 @pytest.mark.parametrize("name", ["cross-entropy", "mean squared error", "entropy, sum", "entropy, mean", "balance"])
@@ -105,6 +116,7 @@ def test_an_empty_batch_costs_nothing(name, dtype):
         "entropy, sum": lambda: losses.node_entropy(nothing, "sum"),
         "entropy, mean": lambda: losses.node_entropy(nothing, "mean"),
         "balance": lambda: losses.leaf_balance(nothing),
+        "switch balance": lambda: losses.switch_balance(nothing),
     }[name]()
     assert value == 0 and value.dtype == dtype and gradient.shape == (0, 4) and gradient.dtype == dtype
 
@@ -132,6 +144,7 @@ Z = np.zeros((2, 3))
         (lambda: losses.node_entropy(Z, "max"), ValueError, "reduction must be one of 'sum', 'mean', got 'max'"),
         (lambda: losses.node_entropy(Z.astype(int), "sum"), TypeError, "logit must be a NumPy array"),
         (lambda: losses.leaf_balance(Z.astype(int)), TypeError, "mixture must be a NumPy array"),
+        (lambda: losses.switch_balance(Z.astype(int)), TypeError, "mixture must be a NumPy array"),
     ],
 )
 def test_bad_input_is_refused(call, error, message):

@@ -50,6 +50,8 @@ def verify_leaf_fff(module):
     layer = module.LeafFFF(**layer.arrays(), **layer.options())
     x, dy = rng.standard_normal((5, 3)), rng.standard_normal((5, 2))
     near(layer.forward(x, 0.5)[0], [algorithms.FORWARD_T(row, layer, temperature=0.5) for row in x])
+    smooth = layer.forward(x, 0.5, smooth_step=True)
+    near(smooth[0], [algorithms.FORWARD_T(row, layer, temperature=0.5, choice=algorithms.smooth_step) for row in x])
     near(layer.forward(x, transpose_prob=1, rng=rng)[1].choice, 1 - layer.forward(x)[1].choice)
     for tree in (layer, layer.map(np.zeros_like)):
         near(tree.forward_hard(x), [algorithms.FORWARD_I(row, tree)[0] for row in x])
@@ -133,8 +135,10 @@ def verify_losses(module):
         (lambda y: module.mean_squared_error(y, np.ones_like(y)), rng.standard_normal((5, 3))),
         (lambda z: module.node_entropy(z, "mean"), rng.standard_normal((5, 3))),
         (module.leaf_balance, rng.dirichlet(np.ones(4), size=5)),
+        (module.switch_balance, rng.dirichlet(np.ones(4), size=5)),
     ):
         gradcheck.check(lambda z, loss=loss: loss(z)[0], at, loss(at)[1], method="complex").expect()
+    near(module.switch_balance(np.tile([0.4, 0.3, 0.2, 0.1], (5, 1)))[0], 0.2)
     near(module.node_entropy(np.zeros((1, 1)), "sum")[0], np.log(2))
     near(module.cross_entropy(np.zeros((1, 4)), np.array([1]))[0], np.log(4))
 
@@ -145,6 +149,9 @@ def verify_activations(module):
     for name, (function, derivative) in module.ACTIVATIONS.items():
         near(function(z), [algorithms.Activation(name, v) for v in z])
         gradcheck.check(function, z, derivative(z), np.ones_like(z), "complex").expect()
+    step, slope = module.smooth_step, module.smooth_step_derivative
+    near(step(2 * z), [algorithms.smooth_step(v) for v in 2 * z])
+    gradcheck.check(step, 2 * z, slope(2 * z), np.ones_like(z), "complex").expect()
 
 
 def verify_optim(module):
@@ -184,7 +191,7 @@ FAULTS = {
     "leaf out bias missing, backward": ("leaf_fff", " + dy @ self.leaf_out_bias.T", ""),
     # forgotten factors and terms
     "temperature forgotten, backward": ("leaf_fff", "dnode = dnode * tape.scale", "dnode = dnode * np.sign(tape.scale)"),
-    "sigmoid's derivative cut": ("leaf_fff", "(tape.choice * (1 - tape.choice))", "tape.choice"),
+    "sigmoid's derivative cut": ("leaf_fff", "return c, c * (1 - c)", "return c, c"),
     "a parent's mass is one child's": ("leaf_fff", "mass[:, 0::2] + mass[:, 1::2]", "mass[:, 0::2]"),
     "mixture forgotten in the leaves": ("leaf_fff", "dfolded *= mixture", "dfolded *= 1"),
     "mixture forgotten in the outputs": ("leaf_fff", "folded = (tape.hidden * mixture)", "folded = (tape.hidden)"),
@@ -196,6 +203,11 @@ FAULTS = {
     "dense bias gradient by mean": ("dense_ff", "out_bias=dy.sum(0)", "out_bias=dy.mean(0)"),
     "batch size forgotten": ("losses", "- onehot) / logits.dtype.type(labels.size)", "- onehot)"),
     "balance half as steep": ("losses", "np.tile(2 * L / (B", "np.tile(L / (B"),
+    "smooth step is sigmoid": ("leaf_fff", "if smooth_step:", "if False:"),
+    "smooth step without a band": ("activations", "z.real > 3, 3, z", "z.real > 9, 3, z"),
+    "smooth step's slope, sign": ("activations", "(3 - z) * (3 + z) / 36", "(z - 3) * (3 + z) / 36"),
+    "switch balance counts by mass": ("losses", "preferred = np.bincount(mixture.real.argmax(1), minlength=L).astype(mixture.dtype) / B", "preferred = mixture.mean(0)"),
+    "switch balance's gradient, depth": ("losses", "np.tile(L / (B * (L - 1))", "np.tile(L / B"),
     "gelu's density dropped": ("activations", "ndtr(z) + z * np.exp(-z * z / 2) / z.dtype.type(SQRT_2PI)", "ndtr(z)"),
     "tanh not squared": ("activations", "1 - np.tanh(z) ** 2", "1 - np.tanh(z)"),
     "softmax's inner product dropped": ("moe", "(dout_dgates - inner)", "dout_dgates"),

@@ -144,6 +144,7 @@ def test_paper1_is_the_first_papers_setting():
         ({"temperature": schedules.Linear(1, 0)}, r"temperature must lie in \[1e-30, inf\), got 0"),
         ({"transpose_prob": 1.5}, r"transpose_prob must lie in \[0, 1\], got 1.5"),
         ({"learning_rate": -1}, r"learning_rate must lie in \[0, inf\), got -1"),
+        ({"balance": "even"}, "balance must be one of 'importance', 'switch', got 'even'"),
         ({"entropy_reduction": "max"}, "entropy_reduction must be one of 'sum', 'mean'"),
         ({"validation_fraction": 1.0}, r"validation_fraction must lie in \[0, 1\), got 1.0"),
     ],
