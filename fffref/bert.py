@@ -195,10 +195,10 @@ class Bert:
     def _checked(self, ids, mask):
         """Token ids, and where not to look (B, S)."""
         ids = np.asarray(ids)
-        if ids.dtype.kind not in "iu":
-            raise TypeError(f"ids must be integers, got {ids.dtype}; pass token numbers, as a tokenizer gives them")
         if ids.ndim == 0 or ids.size == 0:
             raise ValueError(f"ids must have shape (..., S) with at least one token, got {ids.shape}")
+        if ids.dtype.kind not in "iu":
+            raise TypeError(f"ids must be integers, got {ids.dtype}; pass token numbers, as a tokenizer gives them")
         S, last = ids.shape[-1], self.arch.vocabulary - 1
         if S > self.arch.max_length:
             raise ValueError(f"a sequence has at most {self.arch.max_length} tokens, got {S}; shorten or split it")
@@ -231,7 +231,7 @@ class Bert:
 
         Raises
         ------
-        ValueError
+        TypeError, ValueError
             If a file is missing or damaged, asks for another model, or does not hold what it should.
         """
         threads = checks.integer("threads", threads, 1)

@@ -14,7 +14,7 @@ import pathlib
 
 import numpy as np
 
-from . import checks
+from . import checks, files
 from .leaf_fff import LeafFFF
 
 DTYPES = {"F32": "<f4", "F64": "<f8", "I64": "<i8", "I32": "<i4", "BOOL": "?"}
@@ -45,6 +45,22 @@ def mapped(path):
     return {name: _array(path, name, entry, start, size) for name, entry in header.items()}
 
 
+def write(path, tensors):
+    """Write a safetensors file, atomically, with the mark that PyTorch's readers look for.
+
+    Parameters
+    ----------
+    path : path-like
+    tensors : dict of str to ndarray
+        In any memory layout.
+    """
+    from safetensors.numpy import save_file  # imported where needed: `import fffref` stays quick
+
+    arrays = {name: np.asarray(array, order="C") for name, array in tensors.items()}  # others are stored wrongly
+    with files.replacing(path) as temporary:
+        save_file(arrays, temporary, {"format": "pt"})
+
+
 def _header(path):
     """The JSON header, where the numbers start, and the file's size."""
     try:
@@ -53,7 +69,9 @@ def _header(path):
             first = file.read(8)
             length = int.from_bytes(first, "little")
             if length > size - 8:
-                kind = "a zip archive, as torch.save writes it" if first[:2] == b"PK" else "no complete safetensors file"
+                kind = (
+                    "a zip archive, as torch.save writes it" if first[:2] == b"PK" else "no complete safetensors file"
+                )
                 raise ValueError(f"{path} is {kind}; {ADVICE}")
             header = json.loads(file.read(length))
     except FileNotFoundError:
@@ -80,7 +98,7 @@ def _array(path, name, entry, start, size):
         raise ValueError(f"{path} is truncated or damaged at {name}; take another copy")
     if first == last:
         return np.empty(shape, dtype)
-    array = np.asarray(np.memmap(path, dtype, "c", start + first, shape))
+    array = np.asarray(np.memmap(path, dtype, "c", start + first, math.prod(shape))).reshape(shape)
     return array if array.flags.aligned else array.copy()
 
 
@@ -150,7 +168,7 @@ def fastfeedforward(layer, prefix=""):
     found = {name: getattr(layer, ours) for name, ours in MODULE.items()}
     found["node_biases"], found["w1s"] = layer.node_bias[:, None], layer.leaf_in_weight.swapaxes(1, 2)
     found["depth"] = np.array(layer.depth, np.int64)
-    return {prefix + name: np.ascontiguousarray(array) for name, array in found.items()}
+    return {prefix + name: array for name, array in found.items()}
 
 
 def listed(title, names):

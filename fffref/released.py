@@ -190,7 +190,7 @@ def load(folder):
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         If a file is missing or no such file, or if they do not agree.
     """
     folder = pathlib.Path(folder)
@@ -226,20 +226,27 @@ def checked(arch, tensors):
     dtype = checks.dtype(tensors[WORDS].dtype, allowed=checks.DTYPES[:2])
     for name, array in tensors.items():
         checks.array(f"{WEIGHTS}: {name}", array, shapes[name], dtype)
-    if OUT in tensors and not np.array_equal(tensors.pop(OUT), tensors[WORDS], equal_nan=True):
+    out = tensors.pop(OUT, tensors[WORDS])
+    if out is not tensors[WORDS] and not np.array_equal(_bits(out), _bits(tensors[WORDS])):
         raise ValueError(f"{WEIGHTS}: {OUT} differs from {WORDS}, but {CONFIG} ties them; take another copy")
     return tensors
 
 
+def _bits(array):
+    """The same memory as integers: NaN equals NaN, and comparing is quick."""
+    return np.asarray(array, order="C").view(np.int32)
+
+
 def _diagnosis(arch, tensors):
     """What commonly went wrong, in words."""
-    dense = any(".ffn.dense_in." in name for name in tensors)
-    tree_like = any(".ffn.linear_in." in name for name in tensors)
-    if arch.width is None and dense and not tree_like:
+    dense, conditional = (any(f".ffn.{name}_in." in key for key in tensors) for name in ("dense", "linear"))
+    if not any(key.startswith("encoder.layers.") for key in tensors):
+        return ": it holds no crammedBERT at all"
+    if arch.width is None and dense and not conditional:
         return ": its FF layers are dense, a crammedBERT's, where fast feedforward networks are configured"
-    if arch.width is not None and tree_like and not dense:
+    if arch.width is not None and conditional and not dense:
         return ": its FF layers are fast feedforward networks, where dense ones are configured"
-    return "" if dense or tree_like else ": it holds no crammedBERT at all"
+    return ""
 
 
 def ff_layer(arch, tensors, number):
@@ -258,7 +265,7 @@ def ff_layer(arch, tensors, number):
         The weights towards the input are the given array; the released matrix towards the output, a column a
         neuron, has to be turned over.
     """
-    name = LAYER.format(checks.integer("number", number, 0, arch.layers - 1)) + "ffn."
+    name = LAYER.format(checks.integer("layer", number, 0, arch.layers - 1)) + "ffn."
     if arch.width is not None:
         inward, outward = tensors[name + "dense_in.weight"], tensors[name + "dense_out.weight"]
         none = np.zeros(arch.width + arch.hidden, inward.dtype)  # a crammedBERT has no biases
@@ -312,11 +319,7 @@ def save(folder, arch, tensors):
     tensors : dict of str to ndarray
         As the file shall hold them, by name.
     """
-    from safetensors.numpy import save_file  # imported where needed: `import fffref` stays quick
-
     folder, _ = files.folder(folder), checked(arch, tensors)
-    arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
-    with files.replacing(folder / WEIGHTS) as temporary:
-        save_file(arrays, temporary, {"format": "pt"})
+    foreign.write(folder / WEIGHTS, tensors)
     with files.replacing(folder / CONFIG) as temporary:
         temporary.write_text(json.dumps(arch.config(), indent=1) + "\n")
