@@ -20,13 +20,14 @@ from .layer import CACHE_LINE
 FLAGS = {"reassoc", "nsz", "contract"}  # sums may be reordered; NaN and inf keep their meaning (fastmath=True loses it)
 OPTIONS = {"cache": True, "fastmath": FLAGS, "nogil": True, "error_model": "numpy"}
 KINDS = {"identity": 0, "relu": 1, "tanh": 2, "gelu": 3}
+ABREAST = 4  # samples that walk side by side: while one decides, the others' rows are read
 
 
 # ---------------------------------------------------------------------- kernels: pieces
 
 
-def prefetch(rows, i):
-    """Ask for row `i` of `rows` ahead of its use; a hint to the cache, nothing in plain Python."""
+def prefetch(rows, i, every):
+    """Ask for row `i` of `rows` ahead, `every`-th cache line of it; a hint to the cache, nothing in plain Python."""
 
 
 @intrinsic
@@ -49,13 +50,13 @@ def _prefetch_item(typing, rows, i, j):
 
 
 @overload(prefetch, inline="always")
-def _prefetch_compiled(rows, i):
+def _prefetch_compiled(rows, i, every):
     step = CACHE_LINE // (rows.dtype.bitwidth // 8)
 
-    def lines(rows, i):
-        """Ask for every cache line of the row; beyond the last row, for none."""
+    def lines(rows, i, every):
+        """Ask for the lines of the row; beyond the last row, for none."""
         if i < rows.shape[0]:
-            for j in range(0, rows.shape[1], step):
+            for j in range(0, rows.shape[1], every * step):
                 _prefetch_item(rows, i, j)
 
     return lines
@@ -70,6 +71,20 @@ def _dot(a, b):
 
 
 _dot_jit = njit(**OPTIONS)(_dot)
+
+
+def _add_twelve(y, h, n, rows):
+    """y += sum of h[j] rows[n[j]], j < 12, in one sweep over y."""
+    h0, h1, h2, h3, h4, h5 = h[0], h[1], h[2], h[3], h[4], h[5]
+    h6, h7, h8, h9, h10, h11 = h[6], h[7], h[8], h[9], h[10], h[11]
+    r0, r1, r2, r3, r4, r5 = rows[n[0]], rows[n[1]], rows[n[2]], rows[n[3]], rows[n[4]], rows[n[5]]
+    r6, r7, r8, r9, r10, r11 = rows[n[6]], rows[n[7]], rows[n[8]], rows[n[9]], rows[n[10]], rows[n[11]]
+    for o in range(len(y)):
+        first = h0 * r0[o] + h1 * r1[o] + h2 * r2[o] + h3 * r3[o] + h4 * r4[o] + h5 * r5[o]
+        y[o] += first + h6 * r6[o] + h7 * r7[o] + h8 * r8[o] + h9 * r9[o] + h10 * r10[o] + h11 * r11[o]
+
+
+_add_twelve_jit = njit(**OPTIONS)(_add_twelve)
 
 
 def _add_six(y, h, n, rows):
@@ -104,9 +119,12 @@ _add_one_jit = njit(**OPTIONS)(_add_one)
 
 
 def _combine(h, n, rows, y):
-    """y = sum of h[j] rows[n[j]]: six rows to a sweep, so that y is read and written a sixth as often."""
+    """y = sum of h[j] rows[n[j]]: many rows to a sweep, so that y is read and written less often."""
     y[:] = 0  # (O,)
     j, end = 0, len(n)
+    while j + 12 <= end:
+        _add_twelve_jit(y, h[j : j + 12], n[j : j + 12], rows)
+        j += 12
     while j + 6 <= end:
         _add_six_jit(y, h[j : j + 6], n[j : j + 6], rows)
         j += 6
@@ -200,7 +218,7 @@ _levels_jit = njit(**OPTIONS)(_levels)
 
 
 def _cmm(in_weight, in_bias, out_weight, n_trees, kind, x, y):
-    """The same in two passes: walk down, then add up all the output rows, y being swept once for six of them."""
+    """The same in two passes: walk down, then add up all the output rows, y being swept once for twelve of them."""
     length = n_trees * _levels_jit(len(in_weight) // n_trees)
     node, logit = np.empty(length, np.intp), np.empty(length, x.dtype)
     _walk_jit(in_weight, in_bias, n_trees, False, x, node, logit)
@@ -253,9 +271,24 @@ _leaf_one_jit = njit(**OPTIONS)(_leaf_one)
 
 
 def _descend(weight, bias, n_trees, tie_right, x, node, logit):
-    """Walk all rows: x (B, I) -> node, logit (B, KD)."""
-    for i in range(len(x)):
-        _walk_jit(weight, bias, n_trees, tie_right, x[i], node[i], logit[i])
+    """Walk all rows, a few abreast: x (B, I) -> node, logit (B, KD).
+
+    A walk alone waits at every level for a row of weights that nobody could ask for before.
+    """
+    M, D = len(weight) // n_trees, node.shape[1] // n_trees
+    at = np.empty(ABREAST, np.intp)
+    for first in range(0, len(x), ABREAST):
+        last = min(first + ABREAST, len(x))
+        for k in range(n_trees):
+            at[:] = 0
+            for t in range(k * D, (k + 1) * D):
+                for i in range(first, last):
+                    row = k * M + at[i - first]
+                    z = _dot_jit(x[i], weight[row]) + bias[row]
+                    node[i, t], logit[i, t] = row, z
+                    at[i - first] = 2 * at[i - first] + 1 + _goes_right_jit(z, tie_right)
+                    if t + 1 < (k + 1) * D:
+                        prefetch(weight, k * M + at[i - first], 2)
 
 
 _descend_jit = njit(**OPTIONS)(_descend)
@@ -268,7 +301,7 @@ def _path_rows(in_weight, in_bias, out_weight, n_trees, kind, x, node, logit, hi
     """
     _descend_jit(in_weight, in_bias, n_trees, False, x, node, logit)
     for i in range(len(x)):
-        prefetch(y, i + 1)
+        prefetch(y, i + 1, 1)
         _activate_jit(kind, logit[i], hidden[i])
         _combine_jit(hidden[i], node[i], out_weight, y[i])
 
@@ -329,7 +362,7 @@ def _leaf_rows(node_weight, node_bias, in_weight, in_bias, out_weight, out_bias,
     every, hidden = np.arange(in_bias.shape[1]), np.empty(in_bias.shape[1], x.dtype)
     for r in range(len(x)):
         if r + 1 < len(x):
-            prefetch(x, order[r + 1])
+            prefetch(x, order[r + 1], 1)
         i, j = order[r], leaf[order[r]]
         _dense_row_jit(in_weight[j], in_bias[j], out_weight[j], out_bias[j], kind, every, x[i], hidden, y[i])
 

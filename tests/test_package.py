@@ -19,9 +19,9 @@ ROOT = pathlib.Path(__file__).parent.parent
 ORDER = (
     "checks activations tree algorithms layer losses leaf_fff path_fff dense_ff moe counting transformers presets "
     "cmm fast optim schedules files "
-    "checkpoints training gradcheck datasets plots demo sweep experiments report "
+    "checkpoints foreign released bert training gradcheck datasets plots demo sweep experiments report "
     "commands commands.shared commands.demo commands.train commands.evaluate commands.gradcheck commands.count "
-    "commands.reproduce "
+    "commands.reproduce commands.fill_mask commands.import_torch "
     "cli __main__"
 ).split()
 
