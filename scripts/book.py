@@ -128,8 +128,8 @@ def api_page():
     for name in modules():
         file = ROOT / name.replace(".", "/")
         file = file / "__init__.py" if file.is_dir() else file.with_suffix(".py")
-        summary = re.split(r"\.(?:\s|$)", ast.get_docstring(ast.parse(file.read_text())))[0].replace("\n", " ")
-        entries.append(f":doc:`{name}`\n   {summary}.")
+        summary = re.split(r"(?<=[.?])\s", ast.get_docstring(ast.parse(file.read_text())))[0].replace("\n", " ")
+        entries.append(f":doc:`{name}`\n   {summary}")
     pages = ".. toctree::\n   :hidden:\n\n" + "\n".join(f"   {name}" for name in modules())
     return "\n".join([heading("API reference"), *entries, "", pages, ""])
 

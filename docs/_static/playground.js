@@ -220,7 +220,7 @@ function playground(root) {
     pen.imageSmoothingQuality = "high";
     pen.drawImage(cells, 0, 0, canvas.width, canvas.width);
     drawNode(0, [[-1, -1], [1, -1], [1, 1], [-1, 1]], ink, hard);
-    for (const { x1, x2, label } of points) drawPoint(toCanvas([x1, x2]), label, `rgb(${paper})`);
+    for (const { x1, x2, label } of points) drawPoint(toCanvas([x1, x2]), label);
   }
 
   /* The choice of a node within its region, a convex polygon: a line, and around it the band where c is undecided. */
@@ -257,7 +257,7 @@ function playground(root) {
     if (width) pen.stroke();
   }
 
-  function drawPoint([x, y], label, edge) { // a circle, a triangle, a square: not by colour alone
+  function drawPoint([x, y], label) { // a circle, a triangle, a square: not by colour alone
     const r = 4.5 * devicePixelRatio, turn = [0, Math.PI / 2, Math.PI / 4][label];
     pen.beginPath();
     if (label === 0) pen.arc(x, y, r, 0, 7);
@@ -268,7 +268,7 @@ function playground(root) {
     pen.closePath();
     pen.fillStyle = `rgb(${COLOURS[label]})`;
     pen.fill();
-    stroke(1.5 * devicePixelRatio, edge);
+    stroke(1.5 * devicePixelRatio, "white");
   }
 
   function tell() {
