@@ -20,10 +20,9 @@ include_patterns = [
 ]  # fmt: skip
 suppress_warnings = ["toc.not_included"]  # the licence and its like, reached by links
 
-# Notebooks are shown as committed, executed. Sliders need a kernel, and scripts from afar: left out.
+# Notebooks are shown as committed, executed. Sliders would need scripts from afar.
 nb_execution_mode = "off"
 nb_ipywidgets_js = {}
-nb_mime_priority_overrides = [("html", "application/vnd.jupyter.widget-view+json", None)]
 nb_code_prompt_show = "Show the solution"
 nb_code_prompt_hide = "Hide the solution"
 myst_enable_extensions = ["dollarmath", "amsmath"]
@@ -36,6 +35,9 @@ napoleon_google_docstring = False
 napoleon_use_param = napoleon_use_rtype = False
 napoleon_custom_sections = [("Attributes", "params_style")]  # a list, as parameters are
 default_role = "py:obj"  # a name in backticks: a link where it is one of ours, code in any case
+
+smartquotes = False  # "sum" is a value
+highlight_language = "none"
 
 html_theme = "furo"
 html_title = "fffref"
@@ -54,7 +56,7 @@ def plain_text(app, what, name, obj, options, lines):
             section = line
         indented = line.startswith(" ")
         if section in ("", "Notes", "References") and indented and not before and not literal:
-            result += [".. code-block:: text", ""]
+            result += ["::", ""]
             literal = True
         literal = literal and (indented or not line)
         if line.startswith("# "):  # what the letters of the shapes mean

@@ -40,6 +40,7 @@ PARTS = (
     "fffref",
     "tests",
 )
+WIDGET = "application/vnd.jupyter.widget-view+json"
 LINK_TO_NOTEBOOK = re.compile(r"\[([^][\n]*)\]\((?:[\w./-]*/)?(\d\d-[\w-]+\.ipynb)\)")
 
 
@@ -95,8 +96,19 @@ def gather(source):
         page.write_text(f"# Results: {page.stem}\n\n" + re.sub("^### ", "## ", page.read_text(), flags=re.M))
     with (source / "benchmarks" / "README.md").open("a") as page:
         page.write("\n```{toctree}\n:hidden:\n:glob:\n\nresults/*\n```\n")
+    for path in (source / "notebooks").glob("*.ipynb"):
+        nbformat.write(without_widgets(nbformat.read(path, as_version=4)), path)
     for page in [*source.glob("*.md"), *(source / "notebooks").glob("*")]:
         page.write_text(LINK_TO_NOTEBOOK.sub(_only_if_it_exists, page.read_text()))
+
+
+def without_widgets(notebook):
+    """A page has no kernel behind it: where a slider would be, say so."""
+    for cell in notebook.cells:
+        for output in cell.get("outputs", ()):
+            if WIDGET in output.get("data", ()):
+                output["data"] = {"text/markdown": "*In a running notebook, sliders are here.*"}
+    return notebook
 
 
 def course():
@@ -111,16 +123,15 @@ def course():
 
 
 def api_page():
-    """The table of modules, each with the first sentence of its docstring."""
-    rows = []
+    """The list of modules, each with the first sentence of its docstring."""
+    entries = []
     for name in modules():
         file = ROOT / name.replace(".", "/")
         file = file / "__init__.py" if file.is_dir() else file.with_suffix(".py")
-        summary = re.split(r"\.(?:\s|$)", ast.get_docstring(ast.parse(file.read_text())))[0].replace("\n", " ")
-        rows.append(f"   * - :doc:`{name} <{name}>`\n     - {summary}")
-    table = ".. list-table::\n   :widths: 30 70\n\n" + "\n".join(rows)
+        summary = re.split(r"(?<=[.?])\s", ast.get_docstring(ast.parse(file.read_text())))[0].replace("\n", " ")
+        entries.append(f":doc:`{name}`\n   {summary}")
     pages = ".. toctree::\n   :hidden:\n\n" + "\n".join(f"   {name}" for name in modules())
-    return "\n".join([heading("API reference"), table, "", pages, ""])
+    return "\n".join([heading("API reference"), *entries, "", pages, ""])
 
 
 def module_page(name):

@@ -73,8 +73,8 @@ const SoftTree = {
   },
 
   softmax(y, out) {
-    const top = Math.max(...y);
-    let total = 0;
+    let top = y[0], total = 0;
+    for (let o = 1; o < y.length; o++) if (y[o] > top) top = y[o];
     for (let o = 0; o < y.length; o++) total += out[o] = Math.exp(y[o] - top);
     for (let o = 0; o < y.length; o++) out[o] /= total;
     return out;
@@ -164,27 +164,18 @@ function playground(root) {
     return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
   }
 
-  const EXAMPLES = {
-    rings: (t, label) => [0.12 + 0.32 * label, 2 * Math.PI * t],
-    pinwheel: (t, label) => [0.1 + 0.8 * t, 2.1 * label + 2.2 * t],
-    checkers: (t, label) => [0, 0, label],
+  const polar = (radius, angle) => [radius * Math.cos(angle), radius * Math.sin(angle)];
+  const EXAMPLES = { // where a point of a class is; t is between 0 and 1
+    pinwheel: (label, t) => polar(0.1 + 0.8 * t, 2.1 * label + 2.2 * t),
+    rings: (label, t) => polar(0.12 + 0.32 * label, 2 * Math.PI * t),
+    checkers: (label, t) => [(label + Math.floor(3 * t)) % 3, Math.floor(3 * t)].map((i) => 0.62 * (i - 1) + 0.3 * (random() - 0.5)),
   };
 
   function example() {
-    const name = $("example").value;
-    points = [];
-    for (let i = 0; i < 120; i++) {
-      const label = i % 3, [radius, angle] = EXAMPLES[name](random(), label);
-      const jitter = () => 0.09 * (random() - 0.5);
-      let x1 = radius * Math.cos(angle) + jitter(), x2 = radius * Math.sin(angle) + jitter();
-      if (name === "checkers") [x1, x2] = square(label);
-      points.push({ x1, x2, label });
-    }
-  }
-
-  function square(label) { // nine squares, three of each colour
-    const row = Math.floor(3 * random()), column = (label + row) % 3;
-    return [column, row].map((i) => -0.62 + 0.62 * i + 0.42 * (random() - 0.5));
+    points = Array.from({ length: 120 }, (_, i) => {
+      const [x1, x2] = EXAMPLES[$("example").value](i % 3, random()).map((x) => x + 0.09 * (random() - 0.5));
+      return { x1, x2, label: i % 3 };
+    });
   }
 
   function newTree() {
@@ -229,7 +220,7 @@ function playground(root) {
     pen.imageSmoothingQuality = "high";
     pen.drawImage(cells, 0, 0, canvas.width, canvas.width);
     drawNode(0, [[-1, -1], [1, -1], [1, 1], [-1, 1]], ink, hard);
-    for (const { x1, x2, label } of points) drawPoint(toCanvas([x1, x2]), label, `rgb(${paper})`);
+    for (const { x1, x2, label } of points) drawPoint(toCanvas([x1, x2]), label);
   }
 
   /* The choice of a node within its region, a convex polygon: a line, and around it the band where c is undecided. */
@@ -266,7 +257,7 @@ function playground(root) {
     if (width) pen.stroke();
   }
 
-  function drawPoint([x, y], label, edge) { // a circle, a triangle, a square: not by colour alone
+  function drawPoint([x, y], label) { // a circle, a triangle, a square: not by colour alone
     const r = 4.5 * devicePixelRatio, turn = [0, Math.PI / 2, Math.PI / 4][label];
     pen.beginPath();
     if (label === 0) pen.arc(x, y, r, 0, 7);
@@ -277,7 +268,7 @@ function playground(root) {
     pen.closePath();
     pen.fillStyle = `rgb(${COLOURS[label]})`;
     pen.fill();
-    stroke(1.5 * devicePixelRatio, edge);
+    stroke(1.5 * devicePixelRatio, "white");
   }
 
   function tell() {
@@ -311,7 +302,6 @@ function playground(root) {
   function play(on) {
     playing = on;
     $("play").textContent = on ? "Pause" : "Train";
-    $("play").setAttribute("aria-pressed", on);
   }
 
   function read() {
@@ -356,7 +346,12 @@ function playground(root) {
     dirty = true;
   });
   for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, () => (held = -1));
-  const DOES = { play: () => play(!playing), harden: () => play((cooling = true)), tree: newTree, clear: () => (points = []) };
+  const DOES = {
+    play: () => play(!playing),
+    harden: () => play((cooling = true)),
+    tree: () => (($("temperature").value = 0), (cooling = false), newTree()), // it starts soft
+    clear: () => (points = []),
+  };
   for (const name in DOES) $(name).addEventListener("click", DOES[name]);
   $("depth").addEventListener("input", newTree);
   $("temperature").addEventListener("input", () => (cooling = false));
