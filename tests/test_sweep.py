@@ -158,7 +158,7 @@ sweep.sweep(runs, experiments.execute, sys.argv[1], jobs=2, progress=False)
         wait_for(lambda: killed.exists() and killed.read_bytes().count(b"\n") >= 2)
         os.killpg(process.pid, signal.SIGKILL)  # its workers too
     early = sweep.read(killed)
-    assert 2 <= len(early) < 12
+    assert 2 <= len(early) < 14
     with killed.open("ab") as file:
         file.write(b'{"key": "torn')
     for file in (killed, whole):
@@ -166,7 +166,7 @@ sweep.sweep(runs, experiments.execute, sys.argv[1], jobs=2, progress=False)
 
     def results(file):
         rows = sweep.read(file)
-        assert len({row["key"] for row in rows}) == len(rows) == 12
+        assert len({row["key"] for row in rows}) == len(rows) == 14
         return {row.pop("key"): row for row in rows if row.pop("seconds")}
 
     assert sweep.read(killed)[: len(early)] == early and results(killed) == results(whole)
