@@ -15,7 +15,7 @@ FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync "
     "--no-first-run --no-default-browser-check --disable-dev-shm-usage --hide-scrollbars --remote-debugging-pipe"
 ).split()
-SECONDS = 60  # until an answer is given up
+SECONDS = 120  # until an answer is given up
 
 
 def find():
