@@ -60,7 +60,12 @@ def execute(path, environment=()):
     notebook = nbformat.read(path, as_version=4)
     quiet = ["--IPKernelApp.log_level=ERROR"]  # else each kernel warns that its sockets are plain TCP
     client = NotebookClient(
-        notebook, kernel_name="python3", timeout=SECONDS, record_timing=False, extra_arguments=quiet
+        notebook,
+        kernel_name="python3",
+        timeout=SECONDS,
+        record_timing=False,
+        coalesce_streams=True,
+        extra_arguments=quiet,
     )
     # nbclient's stand-in for a browser's widgets answers on the socket on which it awaits the cell's end, and sometimes
     # misses that (jupyter/nbclient issue 312). Without it, what a slider first shows is the cell's own output.

@@ -117,6 +117,11 @@ def test_two_runs_with_a_slider_and_a_figure_give_the_same_bytes(tmp_path):
     )
 
 
+def test_what_is_printed_is_one_output_however_slowly_it_comes(tmp_path):
+    source = "import time\nfor i in range(3):\n    print(i, flush=True)\n    time.sleep(0.5)"
+    assert [output.text for output in run(tmp_path, source).cells[0].outputs] == ["0\n1\n2\n"]
+
+
 def test_times_go_into_the_last_column(tmp_path, monkeypatch):
     page = "| [01-a](01-a.ipynb) | a? | - |\n| [02-b](02-b.ipynb) | b? | 20 s |\n"
     (tmp_path / "README.md").write_text(page)
