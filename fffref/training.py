@@ -6,7 +6,7 @@ last epoch with the same batches, and ends with the same weights, bit for bit.
 
 import pathlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 
 import numpy as np
 
@@ -78,6 +78,12 @@ class Recipe:
             checks.number("temperature", schedule(self.temperature)(progress), "[1e-30, inf)")
             for name in ("learning_rate", "entropy_weight", "balance_weight", "noise"):
                 checks.number(name, schedule(getattr(self, name))(progress), "[0, inf)")
+
+    def __repr__(self):
+        """Whatever differs from `Recipe()`: a field added later leaves the identity of earlier runs alone."""
+        default = {f.name: f.default_factory() if f.default is MISSING else f.default for f in fields(self)}
+        changed = {name: getattr(self, name) for name in default if getattr(self, name) != default[name]}
+        return f"Recipe({', '.join(f'{name}={value!r}' for name, value in changed.items())})"
 
     def at(self, progress):
         """Return the numbers in force at this progress, as keyword arguments of `objective`."""

@@ -37,6 +37,12 @@ def test_every_layer_learns(kind, optimizer, clusters, rng):
     assert training.evaluate(trained, *clusters)["hard_accuracy"] > max(0.9, before)
 
 
+def test_a_recipe_shows_what_differs_from_the_default_and_is_read_back_from_that():
+    assert repr(training.Recipe()) == "Recipe()"
+    for recipe in (training.hardening(epochs=7), training.paper1()):
+        assert eval(repr(recipe), vars(training) | vars(schedules) | vars(optim)) == recipe
+
+
 def test_the_layer_and_data_given_are_not_changed(clusters, rng):
     layer, (x, labels) = LAYERS["leaf"](rng), clusters
     kept = layer.map(np.copy), x.copy(), labels.copy()
