@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from cases import KINDS, layers_and_inputs, make
+from cases import KINDS, LAYERS, layers_and_inputs, make
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from instruments import counted, counting_layers, one_operation, plain, watched, work
@@ -16,7 +16,7 @@ from fffref.counting import Work
 BIASES = ("in_bias", "out_bias", "node_bias", "leaf_in_bias", "leaf_out_bias")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", LAYERS)
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_what_is_stored_is_what_the_arrays_hold(kind, data):
@@ -27,7 +27,7 @@ def test_what_is_stored_is_what_the_arrays_hold(kind, data):
     assert count.bytes_stored(layer.dtype) == sum(array.nbytes for array in layer.arrays().values())
     assert count.neurons_stored == layer.neurons_stored == count.training_size
     assert count.neurons_engaged == layer.neurons_engaged == count.inference_size
-    out_weight = layer.leaf_out_weight if kind == "LeafFFF" else layer.out_weight
+    out_weight = next(array for name, array in layer.arrays().items() if name.endswith("out_weight"))
     assert count.training_width == math.prod(out_weight.shape[:-1])
 
 
@@ -76,7 +76,10 @@ def test_work_is_what_the_layers_do(kind, data):
         arrays = {name: value for name, value in vars(tape).items() if isinstance(value, np.ndarray) and name != "node"}
         tape = replace(tape, **dict(zip(arrays, counted(*arrays.values()), strict=True)))
         _, backward = work(layer.backward, tape, np.ones(y.shape))
-    assert (forward, hard, backward) == (B * count.forward, B * count.inference, B * count.backward)
+    early = Work(0, 2 * layer.sizes.get("N", 0))  # c (1 - c), of the backward pass, computed where c is
+    assert forward == B * (count.forward + early)
+    assert backward == B * (count.backward + -1 * early)
+    assert hard == B * count.inference
 
 
 @pytest.mark.parametrize("in_bias", [False, True])
@@ -177,6 +180,19 @@ def test_a_mixture_of_experts_written_out(noisy, data):
     assert count.parameters == sum(e.n_parameters for e in experts) + gate.size + noisy * spread.size
     assert count.parameters_engaged == k * experts[0].n_parameters + gate.size
     assert (count.neurons_stored, count.neurons_engaged) == (E * w, k * w)
+
+
+@settings(max_examples=20, deadline=None)
+@given(data=st.data())
+def test_the_layer_moe_takes_no_more_products_than_said(data):
+    layer, x = data.draw(layers_and_inputs("MoE"))
+    layer, count, B = layer.map(lambda array: counted(array)[0]), counting.of(layer), len(x)
+    E, I, O = layer.n_experts, layer.n_in, layer.n_out  # noqa: E741
+    _, hard = work(layer.forward_hard, x)
+    noise, mixing = E * I, layer.k * O  # one needless, the other elementwise there
+    assert hard.multiply_adds == B * (count.inference.multiply_adds + noise - mixing)
+    _, soft = work(layer.forward, x, np.random.default_rng(0))
+    assert soft.multiply_adds == B * (count.forward.multiply_adds - mixing)
 
 
 def test_the_second_papers_figures():
