@@ -96,7 +96,7 @@ def gather(source):
     for page in (source / "benchmarks" / "results").glob("*.md"):
         page.write_text(f"# Results: {page.stem}\n\n" + re.sub("^### ", "## ", page.read_text(), flags=re.M))
     with (source / "benchmarks" / "README.md").open("a") as page:
-        page.write("\n```{toctree}\n:hidden:\n:glob:\n\nresults/*\n```\n")
+        page.write("\n```{toctree}\n:hidden:\n:glob:\n\n*/*\n```\n")
     for path in (source / "notebooks").glob("*.ipynb"):
         nbformat.write(for_reading(nbformat.read(path, as_version=4)), path)
     for page in [*source.glob("*.md"), *(source / "notebooks").glob("*")]:
