@@ -23,10 +23,11 @@ import sys
 import nbformat
 
 ROOT = pathlib.Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
 import fffref  # noqa: E402
 from fffref import cli  # noqa: E402
+from notebooks import METADATA  # noqa: E402
 
 # What pages may link to. Only what the pages use ends up in the book.
 PARTS = (
@@ -95,15 +96,16 @@ def gather(source):
     for page in (source / "benchmarks" / "results").glob("*.md"):
         page.write_text(f"# Results: {page.stem}\n\n" + re.sub("^### ", "## ", page.read_text(), flags=re.M))
     with (source / "benchmarks" / "README.md").open("a") as page:
-        page.write("\n```{toctree}\n:hidden:\n:glob:\n\nresults/*\n```\n")
+        page.write("\n```{toctree}\n:hidden:\n:glob:\n\n*/*\n```\n")
     for path in (source / "notebooks").glob("*.ipynb"):
-        nbformat.write(without_widgets(nbformat.read(path, as_version=4)), path)
+        nbformat.write(for_reading(nbformat.read(path, as_version=4)), path)
     for page in [*source.glob("*.md"), *(source / "notebooks").glob("*")]:
         page.write_text(LINK_TO_NOTEBOOK.sub(_only_if_it_exists, page.read_text()))
 
 
-def without_widgets(notebook):
-    """A page has no kernel behind it: where a slider would be, say so."""
+def for_reading(notebook):
+    """The notebook as a page shows it, without a kernel behind it: where a slider would be, say so."""
+    notebook["metadata"] = METADATA  # of one that was never executed, too: its language
     for cell in notebook.cells:
         for output in cell.get("outputs", ()):
             if WIDGET in output.get("data", ()):
@@ -143,7 +145,7 @@ def module_page(name):
 def command_line_page():
     """What `--help` says, of the whole and of every command."""
     os.environ["COLUMNS"] = "100"
-    names = [command.__name__.rpartition(".")[2] for command in cli.COMMANDS]
+    names = [command.__name__.rpartition(".")[2].replace("_", "-") for command in cli.COMMANDS]
     sections = ["# The command line", _block(_help()), *(f"## fffref {n}\n\n{_block(_help(n))}" for n in names)]
     return "\n\n".join(sections) + "\n"
 
@@ -155,8 +157,12 @@ def heading(text):
 
 def _help(*command):
     """What one `--help` prints."""
-    with contextlib.redirect_stdout(io.StringIO()) as text, contextlib.suppress(SystemExit):
-        cli.main([*command, "--help"])
+    with contextlib.redirect_stdout(io.StringIO()) as text:
+        try:
+            cli.main([*command, "--help"])
+        except SystemExit as end:
+            if end.code:
+                raise ValueError(f"fffref {' '.join(command)} has no help") from end
     return text.getvalue()
 
 

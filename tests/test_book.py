@@ -157,6 +157,13 @@ def test_every_public_name_of_every_module_is_there(folder):
                 assert f"{module.name}.{name}" in ids
 
 
+def test_every_command_is_there_with_its_help(folder):
+    page = (folder / "command-line.html").read_text()
+    for command in book.cli.COMMANDS:
+        name = command.__name__.rpartition(".")[2].replace("_", "-")
+        assert f"usage: fffref {name} [-h]" in page
+
+
 @needs_browser
 def test_every_page_is_whole_in_a_browser(folder, window):
     found = [line for path in sorted(folder.rglob("*.html")) for line in looking(window, folder, path)]
