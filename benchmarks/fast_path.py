@@ -39,16 +39,8 @@ def inputs(n, n_in=WIDTH):
 
 def check(name, call, layer, x):
     """The reference's answers, to float32's rounding; an output of zeros fails. A dense rival computes all neurons."""
-    expected = (dense_twin(layer) if name.startswith("dense") else layer).forward_hard(x)
+    expected = (rivals.dense_twin(layer) if name.startswith("dense") else layer).forward_hard(x)
     np.testing.assert_allclose(call(x), expected, rtol=0, atol=1e-4 * np.abs(expected).max())
-
-
-def dense_twin(layer):
-    """The dense layer of a PathFFF's neurons, or of a dense net itself."""
-    if not isinstance(layer, PathFFF):
-        return layer
-    none = np.zeros(layer.n_out, layer.dtype)
-    return DenseFF(layer.in_weight[0], layer.in_bias[0], layer.out_weight[0], none, layer.activation)
 
 
 def each(call, x, batch):
@@ -128,7 +120,7 @@ def one_sample(threads, full):
     layer = path_layer()
     fast, x = fffref.jit(layer, threads).warm_up(), inputs(256)
     calls = rivals.dense(layer)
-    calls["dense, fffref.jit"] = fffref.jit(dense_twin(layer), threads)
+    calls["dense, fffref.jit"] = fffref.jit(rivals.dense_twin(layer), threads)
     if rivals.AVAILABLE["torch"]:
         calls["gather + bmm, PyTorch"] = rivals.torch_gather(layer)
     for name, call in calls.items():

@@ -17,18 +17,20 @@ RESULTS = pathlib.Path(__file__).parent / "results"
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
-def in_turn(contestants, repeats, warm=0.0, before=None):
+def in_turn(contestants, repeats, warm=0.0, before=None, uncounted=2):
     """Call functions one after the other, round after round: a slow moment of the machine hits them all.
 
     Parameters
     ----------
     contestants : dict of str to callable
     repeats : int
-        Rounds, after two that are not counted.
+        Rounds, after those that are not counted.
     warm : float
         Seconds that each one runs untimed before it is timed: its weights are in the caches again.
     before : callable, optional
         Called, untimed, before each timed call, for instance to empty the caches.
+    uncounted : int
+        Rounds before the first that counts.
 
     Returns
     -------
@@ -36,7 +38,7 @@ def in_turn(contestants, repeats, warm=0.0, before=None):
         Seconds.
     """
     times = {name: np.empty(repeats) for name in contestants}
-    for i in range(-2, repeats):
+    for i in range(-uncounted, repeats):
         for name, call in contestants.items():
             ready = time.perf_counter() + warm
             while time.perf_counter() < ready:

@@ -9,7 +9,8 @@ from importlib.util import find_spec
 import numpy as np
 from scipy.special import ndtr
 
-from fffref import activations
+import fffref
+from fffref import DenseFF, PathFFF, activations, cmm
 
 AVAILABLE = {name: find_spec(name) is not None for name in ("torch", "fastfeedforward")}
 
@@ -69,6 +70,33 @@ def dense(layer):
     return found | ({"dense, PyTorch": torch_dense(layer)} if AVAILABLE["torch"] else {})
 
 
+def dense_twin(layer, width=None):
+    """The dense layer of the first `width` of a PathFFF's neurons, all of them by default; a dense net itself."""
+    if not isinstance(layer, PathFFF):
+        return layer
+    none = np.zeros(layer.n_out, layer.dtype)
+    W, b, V = layer.in_weight[0][:width], layer.in_bias[0][:width], layer.out_weight[0][:width]
+    return DenseFF(W, b, V, none, layer.activation)
+
+
+def masked_dense(layer, threads):
+    """What UltraFastBERT's release computes: all neurons, then a mask of 0 and 1. GEMMs of BLAS, compiled GELU."""
+    W, b, V = layer.in_weight[0], layer.in_bias[0], layer.out_weight[0]
+    dense = fffref.jit(dense_twin(layer), threads)
+
+    def run(x):
+        z = x @ W.T
+        mask, node, every = np.zeros_like(z), np.zeros(len(x), np.intp), np.arange(len(x))
+        for _ in range(layer.depth + 1):
+            mask[every, node] = 1
+            node = 2 * node + 1 + (z[every, node] + b[node] > 0)
+        dense._run(cmm._activate_rows_jit, (b, cmm.KINDS[layer.activation]), (z,))
+        z *= mask
+        return z @ V
+
+    return run
+
+
 def masked_step(layer, x, dy):
     """Forward and backward of the masked dense formulation in NumPy: what the authors' release trains by."""
     W, b, V = layer.in_weight[0], layer.in_bias[0], layer.out_weight[0]
@@ -113,3 +141,83 @@ def published_leaf(layer):
             return module(torch.from_numpy(x)).numpy()
 
     return run
+
+
+class TorchBert:
+    """A crammedBERT as one writes it in PyTorch, around a model's weights, which are shared.
+
+    Parameters
+    ----------
+    bert : fffref.bert.Bert
+    width : int, optional
+        The FF layers are dense, of so many of the tree's neurons; by default they are all computed and masked.
+    timed : callable
+        From the name of a part and the function that computes it to that function, timed.
+    """
+
+    def __init__(self, bert, width=None, timed=lambda name, part: part):
+        import torch
+
+        def tensor(array):
+            return torch.from_numpy(np.ascontiguousarray(array))
+
+        self.arch, self.width = bert.arch, width
+        self.words, self.positions = tensor(bert.words), tensor(bert.positions)
+        self.embedding_norm, self.final_norm = (tuple(map(tensor, n)) for n in (bert.embedding_norm, bert.final_norm))
+        self.blocks = [
+            {
+                "norms": [tuple(map(tensor, norm)) for norm in (block.norm1, block.norm2)],
+                "qkv": tensor(block.qkv), "dense": tensor(block.dense), "factor": float(block.norm_factor),
+                "in": tensor(block.ff.in_weight[0][:width]), "bias": tensor(block.ff.in_bias[0][:width]),
+                "out": tensor(block.ff.out_weight[0][:width]).T,
+            }
+            for block in bert.blocks
+        ]  # fmt: skip
+        self.embed, self.attention = timed("embedding", self._embed), timed("attention", self._attention)
+        self.ff = timed("feedforward", self._masked if width is None else self._dense)
+
+    def hidden(self, ids):
+        """The encoder's output, (B, S) -> (B, S, H)."""
+        import torch
+
+        with torch.inference_mode():
+            x = self.embed(torch.from_numpy(ids))
+            for block in self.blocks:
+                x = x + self.attention(self._norm(x, block["norms"][0]), block)
+                x = x + self.ff(self._norm(x, block["norms"][1]), block)
+            return self._norm(x, self.final_norm).numpy()
+
+    def _norm(self, x, norm):
+        from torch.nn import functional
+
+        return functional.layer_norm(x, (self.arch.hidden,), *norm, self.arch.eps)
+
+    def _embed(self, ids):
+        from torch.nn import functional
+
+        x = functional.embedding(ids, self.words) + self.positions[: ids.shape[1]]
+        return self._norm(x, self.embedding_norm)
+
+    def _attention(self, x, block):
+        from torch.nn import functional
+
+        q, k, v = functional.linear(x, block["qkv"]).view(*x.shape[:2], self.arch.heads, -1).transpose(1, 2).chunk(3, -1)
+        mixed = functional.scaled_dot_product_attention(q, k, v, scale=block["factor"])
+        return functional.linear(mixed.transpose(1, 2).reshape(x.shape), block["dense"])
+
+    def _dense(self, x, block):
+        from torch.nn import functional
+
+        return functional.linear(functional.gelu(functional.linear(x, block["in"], block["bias"])), block["out"])
+
+    def _masked(self, x, block):
+        """All logits; a mask of the path; then the rest of the dense layer."""
+        import torch
+        from torch.nn import functional
+
+        z = functional.linear(x.reshape(-1, self.arch.hidden), block["in"], block["bias"])
+        mask, node = torch.zeros_like(z), torch.zeros(len(z), 1, dtype=torch.long)
+        for _ in range(self.arch.depth + 1):
+            mask.scatter_(1, node, 1.0)
+            node = 2 * node + 1 + (z.gather(1, node) > 0)
+        return functional.linear(functional.gelu(z) * mask, block["out"]).reshape(x.shape)
