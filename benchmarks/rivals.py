@@ -201,7 +201,8 @@ class TorchBert:
     def _attention(self, x, block):
         from torch.nn import functional
 
-        q, k, v = functional.linear(x, block["qkv"]).view(*x.shape[:2], self.arch.heads, -1).transpose(1, 2).chunk(3, -1)
+        qkv = functional.linear(x, block["qkv"]).view(*x.shape[:2], self.arch.heads, -1)
+        q, k, v = qkv.transpose(1, 2).chunk(3, -1)
         mixed = functional.scaled_dot_product_attention(q, k, v, scale=block["factor"])
         return functional.linear(mixed.transpose(1, 2).reshape(x.shape), block["dense"])
 

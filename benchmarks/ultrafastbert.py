@@ -120,7 +120,8 @@ def time_case(folder, case, threads, quick):
     calls["head"] = lambda: bert.head(hidden[OURS])
     uncounted, rounds = (0, rounds) if B > 1 else (1, rounds)
     times = measure.in_turn(calls, 2 if quick else rounds, uncounted=uncounted)
-    return rows_of(case, threads, times, {name: rows[uncounted:] for name, rows in parts.items()}) + [
+    return [
+        *rows_of(case, threads, times, {name: rows[uncounted:] for name, rows in parts.items()}),
         {"case": case, "threads": threads, "name": "head", "seconds": measure.quartiles(times["head"])},
         {"case": case, "threads": threads, "name": "neurons visited", **visited(bert, ids)},
     ]
@@ -251,8 +252,10 @@ def table(rows):
             lines.append(f"| {' | '.join((str(row['threads']), *seconds, *sizes))} |")
         lines.append("")
     for row in (row for row in rows if "mapping" in row):
-        lines.append(f"FF layers alone, 128 rows, input weights {row['mapping']}: {measure.span(_milli(row['seconds']))}"
-                     f" ms, {measure.span(row['slower'])} times the mapped ones' time.\n")  # fmt: skip
+        milliseconds = measure.span(_milli(row["seconds"]))
+        slower = measure.span(row["slower"])
+        where = f"FF layers alone, 128 rows, input weights {row['mapping']}"
+        lines.append(f"{where}: {milliseconds} ms, {slower} times the mapped ones' time.\n")
     return "\n".join(lines).strip() + "\n"
 
 
