@@ -284,7 +284,7 @@ def figure_of(rows):
         left.set_title("Where the time goes")
         left.grid(axis="y", visible=False)
         left.invert_yaxis()
-        left.legend(title="from left to right", loc="lower right", fontsize=9)
+        left.legend(loc="upper left", bbox_to_anchor=(0, -0.14), ncols=len(PARTS), fontsize=9)
 
         masked = [row for row in rows if row.get("name") == MASKED]
         x = np.arange(len(masked))
@@ -296,7 +296,7 @@ def figure_of(rows):
             values = [row[key]["median"] for row in masked]
             right.bar(x + shift, values, 0.25, color=colour, label=label)
             for at, value in zip(x + shift, values, strict=True):
-                right.annotate(f"{value:.3g}", (at, value), ha="center", va="bottom", fontsize=8.5)
+                right.annotate(f"{value:.2g}", (at, value), ha="center", va="bottom", fontsize=8)
         right.set_xticks(x, [f"{row['case']}\n{row['threads']} thread{'s' * (row['threads'] > 1)}" for row in masked])
         right.set(yscale="log", ylabel="times as fast as masked, fffref", title="A layer's gain is not a model's")
         right.set_ylim(1, 6 * max(row["ff_faster"]["median"] for row in masked))
