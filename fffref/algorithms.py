@@ -40,16 +40,19 @@ def dot(a, b):
     return math.fsum(float(p) * float(q) for p, q in zip(a, b, strict=True))
 
 
-def leaf(iota, fff, n):
-    """Output of leaf network n, a feedforward net with both of its biases, as a list."""
-    hidden = [
-        Activation(fff.activation, dot(iota, weight) + float(bias))
-        for weight, bias in zip(fff.leaf_in_weight[n], fff.leaf_in_bias[n], strict=True)
-    ]
+def net(iota, activation, W_in, b_in, W_out, b_out):
+    """Output of a small feedforward net with both of its biases, as a list; a neuron is a row of W_in and of W_out."""
+    hidden = [Activation(activation, dot(iota, w) + float(b)) for w, b in zip(W_in, b_in, strict=True)]
     return [
-        math.fsum(h * float(row[o]) for h, row in zip(hidden, fff.leaf_out_weight[n], strict=True)) + float(bias)
-        for o, bias in enumerate(fff.leaf_out_bias[n])
+        math.fsum(h * float(row[o]) for h, row in zip(hidden, W_out, strict=True)) + float(b)
+        for o, b in enumerate(b_out)
     ]
+
+
+def leaf(iota, fff, n):
+    """Output of leaf network n."""
+    arrays = fff.leaf_in_weight, fff.leaf_in_bias, fff.leaf_out_weight, fff.leaf_out_bias
+    return net(iota, fff.activation, *(array[n] for array in arrays))
 
 
 def FORWARD_T(iota, fff, m=0, n=0, temperature=1.0, choice=sigma):
@@ -232,12 +235,6 @@ def MoE(x, moe, noise=None):
 
 
 def _expert(x, moe, i):
-    """Output of expert i, a feedforward net, as a list."""
-    hidden = [
-        Activation(moe.activation, dot(x, weight) + float(bias))
-        for weight, bias in zip(moe.expert_in_weight[i], moe.expert_in_bias[i], strict=True)
-    ]
-    return [
-        math.fsum(h * float(row[o]) for h, row in zip(hidden, moe.expert_out_weight[i], strict=True)) + float(bias)
-        for o, bias in enumerate(moe.expert_out_bias[i])
-    ]
+    """Output of expert i."""
+    arrays = moe.expert_in_weight, moe.expert_in_bias, moe.expert_out_weight, moe.expert_out_bias
+    return net(x, moe.activation, *(array[i] for array in arrays))

@@ -245,6 +245,7 @@ class Bert:
         norm = lambda name: Norm(tensors[name + "weight"], tensors[name + "bias"])  # noqa: E731
 
         def block(i):
+            """Layer i of the encoder."""
             layer = released.LAYER.format(i)
             own = layer + "attn.self_attention."
             return Block(

@@ -298,6 +298,7 @@ def draw(rng, arch, dtype=np.float32):
     fixed = {"scale_factor": arch.hidden**-0.5, "norm_factor": (arch.hidden / arch.heads) ** -0.5, "bias": 0}
 
     def tensor(name, shape):
+        """A fixed number where training starts from one, else a small normal draw."""
         last = name.rsplit(".", 1)[1]
         if "norm" in name.split(".")[-2] or last in fixed:
             return np.full(shape, fixed.get(last, 1), dtype)

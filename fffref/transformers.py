@@ -180,7 +180,8 @@ class Transformer:
             return new * context
         window = context if self.window is None else self.window
 
-        def seen(n):  # sum of min(i, window) for i = 1 .. n
+        def seen(n):
+            """Sum of min(i, window) for i = 1 .. n."""
             full = max(n - window, 0)
             return (n - full) * (n - full + 1) // 2 + full * window
 
@@ -259,6 +260,7 @@ class Transformer:
         """
 
         def attention_leads(context):
+            """Whether attention takes at least as many multiply-adds as the FF layers."""
             parts = self.multiply_adds(context, None if new is None else min(new, context))
             return parts["scores"] + projections * parts["projections"] >= parts["feedforward"]
 

@@ -23,11 +23,10 @@ import sys
 import nbformat
 
 ROOT = pathlib.Path(__file__).parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
+sys.path.insert(0, str(ROOT))
 
 import fffref  # noqa: E402
 from fffref import cli  # noqa: E402
-from notebooks import METADATA  # noqa: E402
 
 # What pages may link to. Only what the pages use ends up in the book.
 PARTS = (
@@ -41,8 +40,6 @@ PARTS = (
     "fffref",
     "tests",
 )
-WIDGET = "application/vnd.jupyter.widget-view+json"
-LINK_TO_NOTEBOOK = re.compile(r"\[([^][\n]*)\]\((?:[\w./-]*/)?(\d\d-[\w-]+\.ipynb)\)")
 
 
 def modules():
@@ -97,20 +94,6 @@ def gather(source):
         page.write_text(f"# Results: {page.stem}\n\n" + re.sub("^### ", "## ", page.read_text(), flags=re.M))
     with (source / "benchmarks" / "README.md").open("a") as page:
         page.write("\n```{toctree}\n:hidden:\n:glob:\n\n*/*\n```\n")
-    for path in (source / "notebooks").glob("*.ipynb"):
-        nbformat.write(for_reading(nbformat.read(path, as_version=4)), path)
-    for page in [*source.glob("*.md"), *(source / "notebooks").glob("*")]:
-        page.write_text(LINK_TO_NOTEBOOK.sub(_only_if_it_exists, page.read_text()))
-
-
-def for_reading(notebook):
-    """The notebook as a page shows it, without a kernel behind it: where a slider would be, say so."""
-    notebook["metadata"] = METADATA  # of one that was never executed, too: its language
-    for cell in notebook.cells:
-        for output in cell.get("outputs", ()):
-            if WIDGET in output.get("data", ()):
-                output["data"] = {"text/markdown": "*In a running notebook, sliders are here.*"}
-    return notebook
 
 
 def course():
@@ -169,11 +152,6 @@ def _help(*command):
 def _block(text):
     """A literal block in Markdown."""
     return f"```text\n{text.strip()}\n```"
-
-
-def _only_if_it_exists(link):
-    """A link to a notebook, or its text alone if nobody has written that notebook yet."""
-    return link[0] if (ROOT / "notebooks" / link[2]).exists() else link[1]
 
 
 def main():
