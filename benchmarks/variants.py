@@ -47,14 +47,14 @@ def variant(rows_in_turn=1, ahead_x=False, ahead_y=True, ahead_children=0, by_pa
                     if t + 1 < LEVELS:
                         node[i, t + 1] = 2 * n + 1 + (logit[i, t] > 0)
                     if ahead_x and t == 0:
-                        cmm.prefetch(x, i + rows_in_turn)
+                        cmm.prefetch(x, i + rows_in_turn, 1)
         order = np.arange(len(x))
         if by_path:
             cmm._group_jit(node[:, LEVELS - 1].copy(), np.empty(len(in_weight) + 1, np.intp), order)
         for r in range(len(x)):
             i = order[r]
             if ahead_y and r + 1 < len(x):
-                cmm.prefetch(y, order[r + 1])
+                cmm.prefetch(y, order[r + 1], 1)
             cmm._activate_jit(kind, logit[i], hidden[i])
             cmm._combine_jit(hidden[i], node[i], out_weight, y[i])
 
