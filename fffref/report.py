@@ -247,6 +247,7 @@ def _grid(groups, data, recipe):
     """Accuracies and collapsed runs, training widths by leaf widths; None where nothing is recorded."""
 
     def cell(width, leaf_width):
+        """One tree's accuracies and how many of its runs collapsed."""
         size = tuple(experiments.tree_sizes(width, leaf_width).values())
         rows = groups.get((data, "LeafFFF", size, recipe))
         return rows and (percent(rows), sum(map(collapsed, rows)))
@@ -277,7 +278,7 @@ def _preface(rows, set_aside):
 Test accuracy in %, mean ± standard deviation over {len(seeds)} seeds, of the final epoch's model: recipes were chosen
 on held-out training data, and each run looked at the test data once. Nothing is the best of anything, but for the
 column "paper": the first paper's best of ten. {len(rows)} runs ({counts}) of {epochs} epochs took
-{hours:.2f} hours of one core, added up.
+{hours:.2f} hours by the clock, added up.
 
 `paper1` is the first paper's recipe as its text has it, `paper1 with mean entropy` as its authors' example has it (the
 mean over batch and nodes, not the sum), `hardening` is ours. A tree of depth d has 2^d leaves of l neurons, w = 2^d l;
