@@ -29,7 +29,7 @@ def _two_passes_a_row(in_weight, in_bias, out_weight, n_trees, kind, x, node, lo
 
 
 def variant(rows_in_turn=1, ahead_x=False, ahead_y=True, ahead_children=0, by_path=False):
-    """The batch kernel with other choices; by default, those of the library."""
+    """The batch kernel with other choices; by default, one row after the other and nothing asked for but y."""
 
     @njit(**OPTIONS)
     def kernel(in_weight, in_bias, out_weight, n_trees, kind, x, node, logit, hidden, y):
@@ -65,6 +65,7 @@ KERNELS = {
     "the library's": cmm._path_rows_jit,
     "dot and axpy a level": _axpy_a_level,
     "two passes a row": _two_passes_a_row,
+    "one row after the other": variant(),
     "two rows in turn": variant(rows_in_turn=2),
     "four rows in turn": variant(rows_in_turn=4),
     "next row of x asked for ahead": variant(ahead_x=True),
