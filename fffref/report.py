@@ -17,13 +17,15 @@ PUBLISHED = {("mnist", 4, 8): 94.9, ("mnist", 7, 1): 92.0, ("fashion-mnist", 4, 
 AIMS = {("mnist", 4, 8): (96.5, 97.3), ("mnist", 7, 1): (93.5, 95.5), ("fashion-mnist", 4, 8): (87.5, 88.5)}
 
 
-def read(paths):
+def read(paths, epochs=None):
     """Read recorded runs, in groups.
 
     Parameters
     ----------
     paths : sequence of path-like
         Files that `fffref reproduce` wrote.
+    epochs : int, optional
+        Only runs of so many, by default of as many as most runs have: the grid's.
 
     Returns
     -------
@@ -38,15 +40,47 @@ def read(paths):
     ValueError
         If a file cannot be read, or nothing is in them.
     """
-    rows = {row["key"]: row for path in paths for row in sweep.read(path)}
-    if not rows:
-        raise ValueError(f"no results in {', '.join(map(str, paths))}; fffref reproduce table1 makes some")
+    rows = _rows(paths)
+    epochs = budgets(paths)[0] if epochs is None else epochs
+    rows = {key: row for key, row in rows.items() if row["epochs"] == epochs}
     last = {_group(row): row["recipe"] for row in rows.values()}
     groups = {}
     for row in sorted(rows.values(), key=lambda row: row["seed"]):
         if row["recipe"] == last[_group(row)]:
             groups.setdefault(_group(row), []).append(row)
     return groups, len(rows) - sum(map(len, groups.values()))
+
+
+def read_all(paths):
+    """Read the runs of every number of epochs.
+
+    Parameters
+    ----------
+    paths : sequence of path-like
+
+    Returns
+    -------
+    by_epochs : dict of int to groups
+        The grid's first.
+    set_aside : int
+    """
+    found = {epochs: read(paths, epochs) for epochs in budgets(paths)}
+    return {epochs: groups for epochs, (groups, _) in found.items()}, sum(aside for _, aside in found.values())
+
+
+def budgets(paths):
+    """Return for how many epochs there are runs: the grid's number, which most of them have, then the others."""
+    counted = Counter(row["epochs"] for row in _rows(paths).values())
+    grid = max(counted, key=counted.get)
+    return [grid, *sorted(counted.keys() - {grid})]
+
+
+def _rows(paths):
+    """All recorded runs, by their keys."""
+    rows = {row["key"]: row for path in paths for row in sweep.read(path)}
+    if not rows:
+        raise ValueError(f"no results in {', '.join(map(str, paths))}; fffref reproduce table1 makes some")
+    return rows
 
 
 def _group(row):
@@ -138,20 +172,36 @@ def ablation_table(groups, data, size):
     return _markdown(["recipe", *COLUMNS, "difference"], lines)
 
 
-def aims_table(groups):
-    """What our recipe was meant to reach, and what it reached."""
+def aims_table(by_epochs):
+    """What our recipe was meant to reach, and what it reached in how many epochs."""
     lines = []
     for (data, *size), (least, best) in AIMS.items():
-        rows = groups.get((data, "LeafFFF", tuple(size), "hardening"), [])
-        if rows:
+        for epochs, groups in sorted(by_epochs.items()):
+            rows = groups.get((data, "LeafFFF", tuple(size), "hardening"), [])
+            if not rows:
+                continue
             dense = rivals(groups, data, size, "hardening")["engaged size"]
             margin = f"{mean(rows) - mean(dense):+.2f}" if dense else "-"
             met = "beyond" if mean(rows) >= best else "reached" if mean(rows) >= least else "missed"
             case = f"{data}, depth {size[0]}, leaf width {size[1]}"
             columns = _columns(rows)
-            lines.append([case, least, best, *columns, f"{mean(rows, 'gap'):+.2f}", margin, met])
-    head = ["case", "at least", "at best", *COLUMNS, "soft - hard", "hard - dense d + l", "aim"]
+            lines.append([case, least, best, epochs, *columns, f"{mean(rows, 'gap'):+.2f}", margin, met])
+    head = ["case", "at least", "at best", "epochs", *COLUMNS, "soft - hard", "hard - dense d + l", "aim"]
     return _markdown(head, lines)
+
+
+def longer_table(by_epochs):
+    """The trees that were trained for more than one number of epochs: what time is worth to which recipe."""
+    lines = []
+    for data, *size in AIMS:
+        for recipe in experiments.GRID:
+            found = {n: groups.get((data, "LeafFFF", tuple(size), recipe), []) for n, groups in by_epochs.items()}
+            found = {n: rows for n, rows in sorted(found.items()) if rows}
+            for epochs, rows in found.items() if len(found) > 1 else ():
+                dense = rivals(by_epochs[epochs], data, size, recipe)["engaged size"]
+                case = f"{data}, depth {size[0]}, leaf width {size[1]}"
+                lines.append([case, recipe, epochs, *_columns(rows), spread(dense)])
+    return _markdown(["case", "recipe", "epochs", *COLUMNS, "dense d + l"], lines)
 
 
 def findings(groups, data):
@@ -173,23 +223,27 @@ def findings(groups, data):
     return "\n".join(lines)
 
 
-def markdown(groups, set_aside=0, figures=()):
+def markdown(by_epochs, set_aside=0, figures=()):
     """The whole report.
 
     Parameters
     ----------
-    groups, set_aside
-        From `read`.
+    by_epochs : dict of int to groups
+        From `read_all`: first the groups of the grid.
+    set_aside : int
+        From `read_all`.
     figures : sequence of (title, file name)
 
     Returns
     -------
     str
     """
-    rows = [row for group in groups.values() for row in group]
-    parts = ["# Accuracy, every seed", _preface(rows, set_aside)]
-    if aims := aims_table(groups):
+    groups = next(iter(by_epochs.values()))
+    parts = ["# Accuracy, every seed", _preface(by_epochs, set_aside)]
+    if aims := aims_table(by_epochs):
         parts += ["## Aims", aims]
+    if longer := longer_table(by_epochs):
+        parts += ["## What more epochs are worth", longer]
     for data in dict.fromkeys(key[0] for key in groups):
         parts += [f"## {data}: the grid", findings(groups, data), grid_table(groups, data)]
         for size in trees(groups, data):
@@ -266,18 +320,20 @@ def _by_recipe(groups):
     return {title: {name: case[name] for name in order if name in case} for title, case in cases.items()}
 
 
-def _preface(rows, set_aside):
+def _preface(by_epochs, set_aside):
     """What the figures are, and what they rest on."""
-    seeds, epochs = ({row[name] for row in rows} for name in ("seed", "epochs"))
+    rows = [row for groups in by_epochs.values() for group in groups.values() for row in group]
+    seeds = {row["seed"] for row in rows}
     hours = sum(row["seconds"] for row in rows) / 3600
     counted = Counter(row["data"] for row in rows)
     counts = ", ".join(f"{n} on {data}" for data, n in counted.items())
-    epochs = " or ".join(map(str, sorted(epochs)))
+    grid, *others = by_epochs
+    epochs = f"{grid} epochs" + f" (where it says so, {' or '.join(map(str, others))})" * bool(others)
     busiest, guessing = f"{100 * BUSIEST:.0f} %", f"{100 * GUESSING:.0f} %"
     text = f"""\
 Test accuracy in %, mean ± standard deviation over {len(seeds)} seeds, of the final epoch's model: recipes were chosen
 on held-out training data, and each run looked at the test data once. Nothing is the best of anything, but for the
-column "paper": the first paper's best of ten. {len(rows)} runs ({counts}) of {epochs} epochs took
+column "paper": the first paper's best of ten. {len(rows)} runs ({counts}) of {epochs} took
 {hours:.2f} hours by the clock, added up.
 
 `paper1` is the first paper's recipe as its text has it, `paper1 with mean entropy` as its authors' example has it (the

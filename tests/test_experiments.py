@@ -10,7 +10,8 @@ from test_cli import refused
 from test_cli import run as run_command
 
 from fffref import DenseFF, LeafFFF, datasets, experiments, sweep, training
-from fffref.optim import SGD
+from fffref.commands import reproduce
+from fffref.optim import SGD, Adam
 
 ONE = experiments.Run("mnist-small", "LeafFFF", {"depth": 2, "leaf_width": 4}, "x", training.hardening(epochs=1), 3)
 
@@ -63,6 +64,11 @@ def test_the_ablation_changes_one_ingredient_at_a_time():
         less, plus = found[f"hardening less {name}"], found[f"{experiments.MILD} plus {name}"]
         assert replace(less, **{field: getattr(ours, field) for field in without}) == ours
         assert replace(plus, **{field: getattr(mild, field) for field in without}) == mild
+    assert replace(found[f"hardening less {experiments.DECAY}"], optimizer=ours.optimizer) == ours
+    assert found[f"hardening less {experiments.DECAY}"].optimizer == Adam() != ours.optimizer
+    for name, added in experiments.FURTHER.items():
+        for base, text in ((ours, "hardening"), (mild, experiments.MILD)):
+            assert replace(found[f"{text} plus {name}"], **{field: getattr(base, field) for field in added}) == base
     assert {experiments.base_of(name) for name in found} == set(experiments.GRID) <= set(found)
 
 
@@ -81,6 +87,21 @@ def test_table_and_ablation_share_their_runs():
     shared = [run for run in runs if run.name in experiments.GRID]
     assert len(shared) == 3 * 4 * 2 and {run.key() for run in shared} <= table
     assert not {run.key() for run in runs if run not in shared} & table
+
+
+def test_longer_is_some_epochs_of_all_recipes_and_many_of_ours():
+    runs = experiments.longer(["mnist", "fashion-mnist"], 2, 15, 45)
+    some = [run for run in runs if run.recipe.epochs == 15]
+    many = [run for run in runs if run.recipe.epochs == 45]
+    assert len(some) + len(many) == len(runs)
+    assert some == experiments.table1(["mnist", "fashion-mnist"], 2, quoted=True, epochs=15)
+    trees = [run for run in many if run.layer == "LeafFFF"]
+    cases = experiments.cases("mnist") + experiments.cases("fashion-mnist")
+    assert {(run.data, *run.sizes.values()) for run in trees} == set(cases) and len(trees) == 2 * len(cases)
+    assert {run.recipe for run in trees} == {training.hardening(epochs=45)}
+    dense = [run for run in many if run.layer == "DenseFF"]
+    assert [run.sizes["width"] for run in dense] == [12, 12, 8, 8, 12, 12]
+    assert {run.recipe for run in dense} == {experiments.for_dense(training.hardening(epochs=45))}
 
 
 def test_a_run_is_its_data_sizes_recipe_and_seed():
@@ -143,6 +164,17 @@ def test_the_command_does_the_ablation(capsys, tmp_path, monkeypatch):
     assert run_command(capsys, *command)[0] == 0
     names = {row["name"] for row in sweep.read(tmp_path / "quick.jsonl") if row["layer"] == "LeafFFF"}
     assert names == set(experiments.variants())
+
+
+def test_the_command_trains_longer(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(experiments, "QUOTED", ((16, 8),))
+    monkeypatch.setattr(experiments, "cases", lambda data: [(data, 1, 8)])
+    monkeypatch.setattr(reproduce, "LONGER", (1, 2))
+    command = ["reproduce", "longer", "--quick", "--seeds", 1, "--out", tmp_path / "quick.jsonl"]
+    assert run_command(capsys, *command)[0] == 0
+    rows = sweep.read(tmp_path / "quick.jsonl")
+    assert sorted(row["epochs"] for row in rows if row["layer"] == "LeafFFF") == [1, 1, 1, 2]
+    refused(capsys, "unrecognized arguments: --epochs", "reproduce", "longer", "--epochs", 3)
 
 
 def test_bad_input_is_one_line(capsys, tmp_path):

@@ -6,7 +6,7 @@ import pytest
 
 from fffref.optim import SGD, Adam
 
-OPTIMIZERS = [SGD(), SGD(momentum=0.9), Adam(), Adam(beta1=0.5, beta2=0.9, epsilon=1e-3)]
+OPTIMIZERS = [SGD(), SGD(momentum=0.9), Adam(), Adam(beta1=0.5, beta2=0.9, epsilon=1e-3), Adam(weight_decay=0.1)]
 
 
 def run(optimizer, layer, gradients, rates):
@@ -35,6 +35,14 @@ def test_the_first_step_of_adam_is_the_learning_rate_whatever_the_scale(rng):
             np.testing.assert_allclose(array, before - 0.01 * np.sign(before), atol=1e-6)
 
 
+def test_weight_decay_is_no_part_of_the_gradient(rng):
+    layer = cases.make("DenseFF", rng)
+    grads = layer.map(lambda a: np.where(rng.random(a.shape) < 0.5, 0, rng.standard_normal(a.shape)))
+    plain, decayed = (run(Adam(weight_decay=w), layer, [grads] * 3, [0.0, 0.0, 0.1]) for w in (0.0, 0.5))
+    for name, array in plain.arrays().items():  # one step counts: the others' rate is 0
+        np.testing.assert_allclose(getattr(decayed, name), array - 0.1 * 0.5 * getattr(layer, name), atol=1e-14)
+
+
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=str)
 def test_steps_are_those_of_pytorch(optimizer, rng):
     torch = pytest.importorskip("torch")
@@ -45,7 +53,8 @@ def test_steps_are_those_of_pytorch(optimizer, rng):
     if isinstance(optimizer, SGD):
         theirs = torch.optim.SGD(parameters, momentum=optimizer.momentum)
     else:
-        theirs = torch.optim.Adam(parameters, betas=(optimizer.beta1, optimizer.beta2), eps=optimizer.epsilon)
+        options = {"betas": (optimizer.beta1, optimizer.beta2), "eps": optimizer.epsilon}
+        theirs = torch.optim.AdamW(parameters, weight_decay=optimizer.weight_decay, **options)  # of 0, it is Adam
     for grads, rate in zip(gradients, rates, strict=True):
         theirs.param_groups[0]["lr"] = rate
         for parameter, gradient in zip(parameters, grads.arrays().values(), strict=True):
@@ -77,6 +86,7 @@ def test_nothing_is_changed_and_the_dtype_stays(kind, optimizer, dtype, rng):
         (lambda: Adam(beta1=-0.1), "beta1 must lie in"),
         (lambda: Adam(beta2=1.0), "beta2 must lie in"),
         (lambda: Adam(epsilon=0.0), r"epsilon must lie in \(0, inf\)"),
+        (lambda: Adam(weight_decay=-0.1), r"weight_decay must lie in \[0, inf\), got -0.1"),
     ],
 )
 def test_bad_options_are_refused(call, message):

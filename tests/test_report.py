@@ -86,9 +86,32 @@ def test_the_ablation_is_counted_right(recorded):
 @pytest.mark.parametrize("hard, aim", [(0.964, "missed"), (0.966, "reached"), (0.974, "beyond")])
 def test_aims(runs, tmp_path, hard, aim):
     rows = [row(run, 0.95 if run.layer == "DenseFF" else hard) for run in runs if run.name == "hardening"]
-    table = report.aims_table(report.read([write(tmp_path / "runs.jsonl", rows)])[0])
+    table = report.aims_table(report.read_all([write(tmp_path / "runs.jsonl", rows)])[0])
     line = cells(table, "| mnist, depth 4")
-    assert line[1:3] == ["96.5", "97.3"] and line[-2:] == [f"{100 * hard - 95:+.2f}", aim]
+    assert line[1:4] == ["96.5", "97.3", "10"] and line[-2:] == [f"{100 * hard - 95:+.2f}", aim]
+
+
+def test_runs_of_other_epochs_are_a_table_of_their_own(runs, tmp_path):
+    rows = [row(run, 0.95 if run.layer == "DenseFF" else 0.96) for run in runs]
+    longer = [
+        row(run, 0.955 if run.layer == "DenseFF" else 0.97)
+        for run in experiments.longer(["mnist"], 2, 15, 45)
+        if run.recipe.epochs == 45 and run.sizes in ({"depth": 4, "leaf_width": 8}, {"width": 12})
+    ]
+    path = write(tmp_path / "runs.jsonl", longer + rows)
+    assert report.budgets([path]) == [10, 45]  # the grid's first, which most runs have
+    by_epochs, set_aside = report.read_all([path])
+    assert list(by_epochs) == [10, 45] and set_aside == 0 and by_epochs[10] == report.read([path])[0]
+    assert by_epochs[45] == report.read([path], 45)[0] and len(by_epochs[45]) == 2
+    lines = report.longer_table(by_epochs).splitlines()[2:]
+    found = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert [(line[1], line[2], line[4], line[-1]) for line in found] == [
+        ("hardening", "10", "96.00 ± 0.00", "95.00 ± 0.00"), ("hardening", "45", "97.00 ± 0.00", "95.50 ± 0.00")
+    ]  # fmt: skip
+    assert [line.split("|")[4].strip() for line in report.aims_table(by_epochs).splitlines()[2:]] == ["10", "45"]
+    text = report.markdown(by_epochs)
+    assert "of 10 epochs (where it says so, 45)" in text and "## What more epochs are worth" in text
+    assert "more epochs" not in report.markdown({10: by_epochs[10]})
 
 
 def test_what_counts_as_collapsed(runs):
@@ -104,7 +127,7 @@ def test_runs_of_a_recipe_that_has_changed_are_set_aside(runs, tmp_path):
     old = row(new, 0.5) | {"key": "older", "recipe": "Recipe(another)"}
     groups, set_aside = report.read([write(tmp_path / "runs.jsonl", [old, row(new, 0.97)])])
     assert set_aside == 1 and [r["hard_accuracy"] for rows in groups.values() for r in rows] == [0.97]
-    assert "1 recorded runs of recipes that have since been changed" in report.markdown(groups, set_aside)
+    assert "1 recorded runs of recipes that have since been changed" in report.markdown({10: groups}, set_aside)
 
 
 def test_a_run_in_two_files_counts_once(recorded):
@@ -131,7 +154,7 @@ def test_the_command_writes_tables_and_figures(recorded, capsys, tmp_path):
 def test_a_quick_look_says_so(tmp_path):
     runs = experiments.ablation([("mnist-small", 4, 8)], 1)
     groups, _ = report.read([write(tmp_path / "runs.jsonl", [row(run, 0.9) for run in runs])])
-    assert "**This is a quick look:**" in report.markdown(groups)
+    assert "**This is a quick look:**" in report.markdown({10: groups})
 
 
 def test_bad_input_is_one_line(capsys, tmp_path):
@@ -144,18 +167,19 @@ def test_bad_input_is_one_line(capsys, tmp_path):
 
 @pytest.mark.skipif(not (FOLDER / "runs.jsonl").exists(), reason="nothing recorded")
 def test_the_recorded_report_is_made_of_the_recorded_runs():
-    groups, set_aside = report.read([FOLDER / "runs.jsonl"])
-    figures = [(title, f"{stem}.png") for stem, (title, _) in report.figures(groups).items()]
-    assert (FOLDER / "report.md").read_text() == report.markdown(groups, set_aside, figures)
+    by_epochs, set_aside = report.read_all([FOLDER / "runs.jsonl"])
+    drawn = report.figures(next(iter(by_epochs.values())))
+    figures = [(title, f"{stem}.png") for stem, (title, _) in drawn.items()]
+    assert (FOLDER / "report.md").read_text() == report.markdown(by_epochs, set_aside, figures)
     assert all((FOLDER / name).exists() for _, name in figures)
 
 
 @pytest.mark.skipif(not (FOLDER / "runs.jsonl").exists(), reason="nothing recorded")
-def test_the_recorded_runs_are_of_todays_recipes_and_have_all_that_is_quoted():
+def test_the_recorded_runs_are_those_of_todays_commands():
     names, seeds, epochs = reproduce.FULL["data"].split(","), reproduce.FULL["seeds"], reproduce.FULL["epochs"]
     cases = [case for name in names for case in experiments.cases(name)]
     every = experiments.table1(names, seeds, epochs=epochs) + experiments.ablation(cases, seeds, epochs=epochs)
-    quoted = experiments.table1(names, seeds, quoted=True, epochs=epochs)
-    groups, _ = report.read([FOLDER / "runs.jsonl"])
-    found = {row["key"] for rows in groups.values() for row in rows}
-    assert {run.key() for run in quoted} <= found <= {run.key() for run in every}
+    every += experiments.longer(names, seeds, *reproduce.LONGER)
+    by_epochs, set_aside = report.read_all([FOLDER / "runs.jsonl"])
+    found = {row["key"] for groups in by_epochs.values() for rows in groups.values() for row in rows}
+    assert {run.key() for run in every} == found and set_aside == 0

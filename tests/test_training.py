@@ -126,6 +126,17 @@ def test_history_and_evaluation_add_up(clusters, rng):
         assert (result["soft_accuracy"] is None) == (kind != "leaf")
 
 
+def test_watching_less_often_changes_nothing_else(clusters, rng):
+    layer, recipe = LAYERS["leaf"](rng), training.hardening(**QUICK | {"epochs": 5})
+    often, every = training.train(layer, *clusters, recipe, progress=False)
+    seldom, some = training.train(layer, *clusters, recipe, progress=False, watch_every=2)
+    assert_same(often, seldom)
+    assert [row["epoch"] for row in some if "hard_accuracy" in row] == [2, 4, 5]
+    assert all(row.items() <= whole.items() for row, whole in zip(some, every, strict=True)) and some[1] == every[1]
+    with pytest.raises(ValueError, match="watch_every must be at least 1, got 0"):
+        training.train(layer, *clusters, recipe, progress=False, watch_every=0)
+
+
 def test_evaluation_in_parts_equals_evaluation_at_once(clusters, rng, monkeypatch):
     layer = LAYERS["leaf"](rng)
     whole = training.evaluate(layer, *clusters)

@@ -5,7 +5,8 @@ import pathlib
 from . import shared
 
 QUICK = {"data": "mnist-small", "seeds": 2, "epochs": 10}
-FULL = {"data": "mnist,fashion-mnist", "seeds": 5, "epochs": 15}
+FULL = {"data": "mnist,fashion-mnist", "seeds": 5, "epochs": 8}
+LONGER = (15, 45)  # epochs of `longer`
 
 
 def add(commands):
@@ -20,6 +21,7 @@ examples:
   fffref reproduce table1 --quick --jobs 2
   fffref reproduce table1 --data mnist,fashion-mnist --seeds 5 --jobs 2
   fffref reproduce ablation --jobs 2
+  fffref reproduce longer --jobs 2
   fffref reproduce report accuracy.jsonl --out report
 on a cluster (dask scheduler; dask worker ADDRESS --nthreads 1, on each machine; all need this package and the data):
   fffref reproduce table1 --scheduler tcp://192.168.0.1:8786
@@ -35,6 +37,10 @@ tree beside dense nets of its training width, its engaged size and its number of
     _add_sweep(table1)
     text = "Our recipe less each ingredient and the published one plus each, on three of the grid's trees."
     _add_sweep(kinds.add_parser("ablation", help="what each ingredient is worth", description=text))
+    text = """\
+The trees of width 128 with leaves of 8 and of 1, and their rivals, for {} epochs by all recipes, and for {} by ours:
+does the published recipe recover with time, and how far does ours get?""".format(*LONGER)
+    _add_sweep(kinds.add_parser("longer", help="what more epochs are worth", description=text), epochs=False)
 
     text = """\
 Tables and figures from recorded runs: mean and spread over all seeds, soft and hard, leaves used, collapsed runs, dense
@@ -46,14 +52,15 @@ rivals. Prints the tables, and writes them as Markdown with the figures beside."
     report.set_defaults(run=run_report)
 
 
-def _add_sweep(command):
+def _add_sweep(command, epochs=True):
     """Add the options of a sweep."""
-    quick = "{data}, {seeds} seeds, {epochs} epochs (unless you say otherwise)".format(**QUICK)
+    quick = "{data}, {seeds} seeds" + ", {epochs} epochs" * epochs + " (unless you say otherwise)"
     command.add_argument("--data", metavar="NAMES", help=f"data sets, with commas between ({FULL['data']})")
     command.add_argument("--data-folder", metavar="FOLDER", help="where the data's IDX files are, if you have them")
     command.add_argument("--seeds", type=int, help=f"how many ({FULL['seeds']})")
-    command.add_argument("--epochs", type=int, help=f"passes over the data ({FULL['epochs']})")
-    command.add_argument("--quick", action="store_true", help=quick)
+    if epochs:
+        command.add_argument("--epochs", type=int, help=f"passes over the data ({FULL['epochs']})")
+    command.add_argument("--quick", action="store_true", help=quick.format(**QUICK))
     command.add_argument("--out", metavar="FILE", help="results, appended to (accuracy.jsonl or accuracy-quick.jsonl)")
     command.add_argument("--jobs", type=int, default=1, help="processes on this machine (%(default)s)")
     command.add_argument("--scheduler", metavar="ADDRESS", help="a Dask scheduler, whose workers compute instead")
@@ -66,7 +73,7 @@ def run(arguments):
     from .. import datasets, experiments, sweep
 
     for name, value in (QUICK if arguments.quick else FULL).items():
-        if getattr(arguments, name) is None:
+        if getattr(arguments, name, None) is None:
             setattr(arguments, name, value)
     runs = _runs(arguments)
     for name in {run.data for run in runs}:
@@ -85,8 +92,10 @@ def _runs(arguments):
     from .. import checks, datasets, experiments
 
     names = [checks.one_of("data set", name, datasets.NAMES) for name in arguments.data.split(",")]
-    options = {"folder": arguments.data_folder, "epochs": checks.integer("--epochs", arguments.epochs, 1)}
     seeds = checks.integer("--seeds", arguments.seeds, 1)
+    if arguments.kind == "longer":
+        return experiments.longer(names, seeds, *LONGER, arguments.data_folder)
+    options = {"folder": arguments.data_folder, "epochs": checks.integer("--epochs", arguments.epochs, 1)}
     if arguments.kind == "table1":
         return experiments.table1(names, seeds, quoted=arguments.quoted, **options)
     cases = [case for name in names for case in experiments.cases(name)]
@@ -97,12 +106,12 @@ def run_report(arguments):
     """Write the report; return the exit status."""
     from .. import files, plots, report
 
-    groups, set_aside = report.read(arguments.files)
+    by_epochs, set_aside = report.read_all(arguments.files)
     folder = files.folder(arguments.out)
-    drawn = {f"{stem}.png": found for stem, found in report.figures(groups).items()}
+    drawn = {f"{stem}.png": found for stem, found in report.figures(next(iter(by_epochs.values()))).items()}
     for name, (_, figure) in drawn.items():
         plots.save(figure, folder / name)
-    text = report.markdown(groups, set_aside, [(title, name) for name, (title, _) in drawn.items()])
+    text = report.markdown(by_epochs, set_aside, [(title, name) for name, (title, _) in drawn.items()])
     with files.replacing(folder / "report.md") as temporary:
         temporary.write_text(text)
     written = [str(folder / name) for name in ("report.md", *drawn)]
