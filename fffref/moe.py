@@ -32,10 +32,10 @@ class MoETape:
         Those leading axes.
     clean : ndarray (B, E)
         Scores without noise.
-    noise_logit : ndarray (B, E)
-        What decides the noise's standard deviation.
+    noise_logit : ndarray (B, E), or None
+        What decides the noise's standard deviation; None without noise, in inference.
     noise : ndarray (B, E), or None
-        Standard normal draws; None without noise, in inference.
+        Standard normal draws.
     order : ndarray of int (B, E)
         The experts by falling score, noise included; the first k compute.
     score : ndarray (B, E)
@@ -52,7 +52,7 @@ class MoETape:
     x: np.ndarray
     lead: tuple
     clean: np.ndarray
-    noise_logit: np.ndarray
+    noise_logit: np.ndarray | None
     noise: np.ndarray | None
     order: np.ndarray
     score: np.ndarray
@@ -190,9 +190,10 @@ class MoE(Layer):
             If `x` has another dtype or last axis than the layer, or `rng` is no generator.
         """
         x, lead = self.as_rows(x)  # (B, I)
-        clean, noise_logit = x @ self.gate_weight.T, x @ self.noise_weight.T  # (B, I) -> (B, E)
-        noise, score = None, clean
+        clean = score = x @ self.gate_weight.T  # (B, I) -> (B, E)
+        noise_logit = noise = None
         if rng is not None:
+            noise_logit = x @ self.noise_weight.T
             noise = checks.generator("rng", rng).standard_normal(clean.shape).astype(clean.real.dtype)
             score = clean + noise * deviation(noise_logit)
         order = np.argsort(-score.real, axis=1, kind="stable")  # of equals, the first; NaN last
@@ -241,9 +242,9 @@ class MoE(Layer):
         inner = (tape.gates * dout_dgates).sum(1, keepdims=True)
         dscore = tape.gates * (dout_dgates - inner)  # softmax; 0 where an expert did not compute
         dclean, dsigma = self._backward_load(tape, dload, dscore)
+        dclean, dnoise = dclean + dscore, np.zeros_like(dscore)
         if tape.noise is not None:
-            dsigma = dsigma + dscore * tape.noise
-        dclean, dnoise = dclean + dscore, dsigma * activations.sigmoid(tape.noise_logit)
+            dnoise = (dsigma + dscore * tape.noise) * activations.sigmoid(tape.noise_logit)
         grads = MoE(
             gate_weight=dclean.T @ tape.x, noise_weight=dnoise.T @ tape.x,
             **experts, k=self.k, activation=self.activation,

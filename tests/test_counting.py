@@ -187,10 +187,9 @@ def test_a_mixture_of_experts_written_out(noisy, data):
 def test_the_layer_moe_takes_no_more_products_than_said(data):
     layer, x = data.draw(layers_and_inputs("MoE"))
     layer, count, B = layer.map(lambda array: counted(array)[0]), counting.of(layer), len(x)
-    E, I, O = layer.n_experts, layer.n_in, layer.n_out  # noqa: E741
     _, hard = work(layer.forward_hard, x)
-    noise, mixing = E * I, layer.k * O  # one needless, the other elementwise there
-    assert hard.multiply_adds == B * (count.inference.multiply_adds + noise - mixing)
+    mixing = layer.k * layer.n_out  # elementwise there
+    assert hard.multiply_adds == B * (count.inference.multiply_adds - mixing)
     _, soft = work(layer.forward, x, np.random.default_rng(0))
     assert soft.multiply_adds == B * (count.forward.multiply_adds - mixing)
 

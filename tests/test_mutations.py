@@ -165,6 +165,8 @@ def verify_optim(module):
     one, state = adam.step(layer, layer, adam.init(layer), 0, 0.1)
     two, _ = adam.step(one, layer.map(lambda g: 3 * g), state, 1, 0.1)
     near(two.in_bias, np.full(3, 1 - 0.1 - 0.1 * (0.39 / 0.19) / np.sqrt(0.009999 / 0.001999)))
+    one, _ = module.Adam(epsilon=1e-12, weight_decay=0.5).step(layer, layer, adam.init(layer), 0, 0.1)
+    near(one.in_bias, np.full(3, 1 - 0.1 * 0.5 - 0.1))
 
 
 VERIFY = {name.removeprefix("verify_"): function for name, function in globals().items() if name.startswith("verify_")}
@@ -211,8 +213,8 @@ FAULTS = {
     "gelu's density dropped": ("activations", "ndtr(z) + z * np.exp(-z * z / 2) / z.dtype.type(SQRT_2PI)", "ndtr(z)"),
     "tanh not squared": ("activations", "1 - np.tanh(z) ** 2", "1 - np.tanh(z)"),
     "softmax's inner product dropped": ("moe", "(dout_dgates - inner)", "dout_dgates"),
-    "noise's deviation forgotten, backward": ("moe", "dsigma = dsigma + dscore * tape.noise", "pass"),
-    "softplus's slope dropped": ("moe", "dsigma * activations.sigmoid(tape.noise_logit)", "dsigma"),
+    "noise's deviation forgotten, backward": ("moe", "(dsigma + dscore * tape.noise)", "dsigma"),
+    "softplus's slope dropped": ("moe", " * activations.sigmoid(tape.noise_logit)", ""),
     "gate forgotten in the experts": ("moe", "dlogit = gate * dhidden", "dlogit = dhidden"),
     "gate forgotten in the outputs": ("moe", "(gate * hidden).T @ dy[row]", "hidden.T @ dy[row]"),
     "expert out bias missing": ("moe", " + self.expert_out_bias[j]  #", "  #"),
@@ -228,6 +230,7 @@ FAULTS = {
     "experts' balance half as steep": ("moe", "slope = 2 * E", "slope = E"),
     "balance forgets to subtract": ("moe", "(totals * T - squares)", "(totals * T)"),
     "momentum dropped": ("optim", "layer.dtype.type(self.momentum) * v + g", "g"),
+    "weight decay forgotten": ("optim", "p - shrink * p if shrink else p", "p"),
     "bias correction one step late": ("optim", "beta ** (count + 1)", "beta ** (count + 2)"),
     # wrong by one in two thousand
     "one in two thousand": ("leaf_fff", "node_bias=dnode.sum(0)", "node_bias=1.0005 * dnode.sum(0)"),
