@@ -236,7 +236,7 @@ def moe(n_in, n_out, experts, k, expert_width, *, noisy=True):
     -----
     y = sum over the top k of g_e f_e(x), g = softmax of the k logits. Gradients reach those k experts and logits;
     the losses that balance the load are not counted. Inference is without noise. `MoE` itself computes a little more,
-    for simplicity: the noise's matrix in inference too, and the gate's gradients for all E logits, most of them 0.
+    for simplicity: the gate's gradients for all E logits, most of them 0.
 
     References
     ----------

@@ -31,14 +31,14 @@ INGREDIENTS = {
     "leaf balance": {"balance_weight": 0.0},
     "fading noise": {"noise": 0.0},
     "rounding at the end": {"straight_through": False},
-    "Adam with a one-cycle rate": {"optimizer": SGD(), "learning_rate": 0.2},
+    "Adam with decay and a one-cycle rate": {"optimizer": SGD(), "learning_rate": 0.2},
 }
 DECAY = "weight decay"  # a part of the Adam above: left out alone, but not added to SGD alone
 # What neither recipe has, as what is set when it is added.
 FURTHER = {
     "straight-through choices throughout": {"straight_through": True},
     "smooth-step choices": {"smooth_step": True},
-    "switch balance": {"balance": "switch", "balance_weight": 3.0},
+    "switch balance, weight 3": {"balance": "switch", "balance_weight": 3.0},
     "child transposition, 5 %": {"transpose_prob": 0.05},
 }
 

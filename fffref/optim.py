@@ -82,7 +82,8 @@ class Adam:
     References
     ----------
     Kingma and Ba, "Adam: A Method for Stochastic Optimization", arXiv 1412.6980, Algorithm 1; Loshchilov and Hutter,
-    "Decoupled Weight Decay Regularization", arXiv 1711.05101, Algorithm 2.
+    "Decoupled Weight Decay Regularization", arXiv 1711.05101, Algorithm 2, but that the decay is multiplied by the
+    learning rate, as in PyTorch.
     """
 
     beta1: float = 0.9

@@ -41,11 +41,12 @@ def learning_curves(histories):
         figure = Figure(figsize=(11, 4.2), layout="constrained")
         left, right = figure.subplots(1, 2)
         for (name, history), colour in zip(histories.items(), COLOURS, strict=False):
-            epochs = [row["epoch"] for row in history]
-            left.plot(epochs, [row["loss"] for row in history], color=colour, label=name)
-            right.plot(epochs, [100 * row["hard_accuracy"] for row in history], color=colour, label=f"{name}, hard")
-            if history[0]["soft_accuracy"] is not None:
-                soft = [100 * row["soft_accuracy"] for row in history]
+            left.plot([row["epoch"] for row in history], [row["loss"] for row in history], color=colour, label=name)
+            watched = _watched(history)
+            epochs = [row["epoch"] for row in watched]
+            right.plot(epochs, [100 * row["hard_accuracy"] for row in watched], color=colour, label=f"{name}, hard")
+            if watched[0]["soft_accuracy"] is not None:
+                soft = [100 * row["soft_accuracy"] for row in watched]
                 right.plot(epochs, soft, "--", color=colour, label=f"{name}, soft", linewidth=1.4)
         left.set(title="Training loss (entropy and balance included)", xlabel="epoch", ylabel="loss [nats]")
         left.set_ylim(bottom=0)
@@ -53,6 +54,11 @@ def learning_curves(histories):
         left.legend()
         right.legend(loc="lower right", fontsize=9)
     return figure
+
+
+def _watched(history):
+    """The epochs that were evaluated."""
+    return [row for row in history if "hard_accuracy" in row]
 
 
 def node_entropies(histories):
@@ -71,8 +77,8 @@ def node_entropies(histories):
         figure = Figure(figsize=(5.5 * len(histories), 4.2), layout="constrained")
         panels = figure.subplots(1, len(histories), sharey=True, squeeze=False)[0]
         for panel, (name, history) in zip(panels, histories.items(), strict=True):
-            epochs = [row["epoch"] for row in history]
-            entropy = np.array([row["node_entropy"] for row in history])  # (epochs, N)
+            epochs = [row["epoch"] for row in _watched(history)]
+            entropy = np.array([row["node_entropy"] for row in _watched(history)])  # (epochs, N)
             for k in range(tree.depth_of(entropy.shape[1])):
                 lines = panel.plot(epochs, entropy[:, tree.level(k)], color=COLOURS[k % 7], alpha=0.8, linewidth=1.5)
                 lines[0].set_label(f"level {k}" + (" (root)" if k == 0 else ""))

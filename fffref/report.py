@@ -17,21 +17,20 @@ PUBLISHED = {("mnist", 4, 8): 94.9, ("mnist", 7, 1): 92.0, ("fashion-mnist", 4, 
 AIMS = {("mnist", 4, 8): (96.5, 97.3), ("mnist", 7, 1): (93.5, 95.5), ("fashion-mnist", 4, 8): (87.5, 88.5)}
 
 
-def read(paths, epochs=None):
+def read(paths):
     """Read recorded runs, in groups.
 
     Parameters
     ----------
     paths : sequence of path-like
         Files that `fffref reproduce` wrote.
-    epochs : int, optional
-        Only runs of so many, by default of as many as most runs have: the grid's.
 
     Returns
     -------
-    groups : dict of tuple to list of dict
-        From (data, layer, sizes as a tuple, recipe's name) to the runs, by seed. Where a recipe of one name was
-        recorded in several forms, the last one counts.
+    by_epochs : dict of int to groups
+        For each number of epochs, first that of most runs (the grid's; of equals, the fewer), its groups: from (data,
+        layer, sizes as a tuple, recipe's name) to the runs, by seed. Where a recipe of one name was recorded in
+        several forms, the last one counts.
     set_aside : int
         How many runs of earlier forms there were.
 
@@ -40,47 +39,17 @@ def read(paths, epochs=None):
     ValueError
         If a file cannot be read, or nothing is in them.
     """
-    rows = _rows(paths)
-    epochs = budgets(paths)[0] if epochs is None else epochs
-    rows = {key: row for key, row in rows.items() if row["epochs"] == epochs}
-    last = {_group(row): row["recipe"] for row in rows.values()}
-    groups = {}
-    for row in sorted(rows.values(), key=lambda row: row["seed"]):
-        if row["recipe"] == last[_group(row)]:
-            groups.setdefault(_group(row), []).append(row)
-    return groups, len(rows) - sum(map(len, groups.values()))
-
-
-def read_all(paths):
-    """Read the runs of every number of epochs.
-
-    Parameters
-    ----------
-    paths : sequence of path-like
-
-    Returns
-    -------
-    by_epochs : dict of int to groups
-        The grid's first.
-    set_aside : int
-    """
-    found = {epochs: read(paths, epochs) for epochs in budgets(paths)}
-    return {epochs: groups for epochs, (groups, _) in found.items()}, sum(aside for _, aside in found.values())
-
-
-def budgets(paths):
-    """Return for how many epochs there are runs: the grid's number, which most of them have, then the others."""
-    counted = Counter(row["epochs"] for row in _rows(paths).values())
-    grid = max(counted, key=counted.get)
-    return [grid, *sorted(counted.keys() - {grid})]
-
-
-def _rows(paths):
-    """All recorded runs, by their keys."""
     rows = {row["key"]: row for path in paths for row in sweep.read(path)}
     if not rows:
         raise ValueError(f"no results in {', '.join(map(str, paths))}; fffref reproduce table1 makes some")
-    return rows
+    form = lambda row: (row["epochs"], *_group(row))  # noqa: E731
+    last = {form(row): row["recipe"] for row in rows.values()}
+    kept = [row for row in rows.values() if row["recipe"] == last[form(row)]]
+    counted = Counter(row["epochs"] for row in kept)
+    by_epochs = {epochs: {} for epochs in sorted(counted, key=lambda epochs: (-counted[epochs], epochs))}
+    for row in sorted(kept, key=lambda row: row["seed"]):
+        by_epochs[row["epochs"]].setdefault(_group(row), []).append(row)
+    return by_epochs, len(rows) - len(kept)
 
 
 def _group(row):
@@ -145,10 +114,11 @@ def grid_table(groups, data):
                 2**depth * leaf_width, leaf_width, depth, depth + leaf_width, recipe,
                 *_columns(rows), *map(spread, dense), published if experiments.optimiser_of(recipe) == "paper1" else "",
             ])  # fmt: skip
-    head = ["w", "l", "d", "engaged", "recipe", *COLUMNS, "dense w", "dense d + l", "dense, same parameters", "paper"]
+    head = ["w", "l", "d", "engaged", "recipe", *COLUMNS, *DENSE_COLUMNS, "paper"]
     return _markdown(head, lines)
 
 
+DENSE_COLUMNS = ["dense w", "dense d + l", "dense, same parameters"]
 COLUMNS = ["soft", "hard", "hard, min to max", "leaves used", "collapsed"]
 
 
@@ -193,15 +163,15 @@ def aims_table(by_epochs):
 def longer_table(by_epochs):
     """The trees that were trained for more than one number of epochs: what time is worth to which recipe."""
     lines = []
-    for data, *size in AIMS:
+    for data, size in dict.fromkeys((key[0], key[2]) for groups in by_epochs.values() for key in groups):
         for recipe in experiments.GRID:
-            found = {n: groups.get((data, "LeafFFF", tuple(size), recipe), []) for n, groups in by_epochs.items()}
-            found = {n: rows for n, rows in sorted(found.items()) if rows}
+            found = {n: groups.get((data, "LeafFFF", size, recipe)) for n, groups in sorted(by_epochs.items())}
+            found = {epochs: rows for epochs, rows in found.items() if rows}
             for epochs, rows in found.items() if len(found) > 1 else ():
-                dense = rivals(by_epochs[epochs], data, size, recipe)["engaged size"]
+                dense = map(spread, rivals(by_epochs[epochs], data, size, recipe).values())
                 case = f"{data}, depth {size[0]}, leaf width {size[1]}"
-                lines.append([case, recipe, epochs, *_columns(rows), spread(dense)])
-    return _markdown(["case", "recipe", "epochs", *COLUMNS, "dense d + l"], lines)
+                lines.append([case, recipe, epochs, *_columns(rows), *dense])
+    return _markdown(["case", "recipe", "epochs", *COLUMNS, *DENSE_COLUMNS], lines)
 
 
 def findings(groups, data):
@@ -229,9 +199,8 @@ def markdown(by_epochs, set_aside=0, figures=()):
     Parameters
     ----------
     by_epochs : dict of int to groups
-        From `read_all`: first the groups of the grid.
     set_aside : int
-        From `read_all`.
+        From `read`.
     figures : sequence of (title, file name)
 
     Returns

@@ -213,7 +213,7 @@ def train(
     progress : bool or str
         Show a bar; a string is its label.
     watch_every : int, at least 1
-        Evaluate after every so many epochs, and after the last: watching takes a tenth of the time.
+        Evaluate after every so many epochs, and after the last.
 
     Returns
     -------

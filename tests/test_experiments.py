@@ -64,11 +64,12 @@ def test_the_ablation_changes_one_ingredient_at_a_time():
         less, plus = found[f"hardening less {name}"], found[f"{experiments.MILD} plus {name}"]
         assert replace(less, **{field: getattr(ours, field) for field in without}) == ours
         assert replace(plus, **{field: getattr(mild, field) for field in without}) == mild
+        assert less != ours and plus != mild
     assert replace(found[f"hardening less {experiments.DECAY}"], optimizer=ours.optimizer) == ours
     assert found[f"hardening less {experiments.DECAY}"].optimizer == Adam() != ours.optimizer
     for name, added in experiments.FURTHER.items():
         for base, text in ((ours, "hardening"), (mild, experiments.MILD)):
-            assert replace(found[f"{text} plus {name}"], **{field: getattr(base, field) for field in added}) == base
+            assert found[f"{text} plus {name}"] == replace(base, **added) != base
     assert {experiments.base_of(name) for name in found} == set(experiments.GRID) <= set(found)
 
 

@@ -18,6 +18,15 @@ def test_learning_curves_have_a_line_a_run_and_a_dashed_one_for_soft():
     np.testing.assert_allclose(accuracy.lines[1].get_ydata(), [60, 70])
 
 
+def test_epochs_that_were_not_watched_have_a_loss_only():
+    history = [row(1, 0.6), {"epoch": 2, "loss": 0.5}, row(3, 0.7)]
+    loss, accuracy = plots.learning_curves({"tree": history}).axes
+    assert list(loss.lines[0].get_xdata()) == [1, 2, 3]
+    assert [list(line.get_xdata()) for line in accuracy.lines] == [[1, 3], [1, 3]]
+    (panel,) = plots.node_entropies({"tree": history}).axes
+    assert list(panel.lines[0].get_xdata()) == [1, 3]
+
+
 def test_node_entropies_have_a_line_a_node():
     (panel,) = plots.node_entropies({"tree": [row(1, 0.6), row(2, 0.7)]}).axes
     assert len(panel.lines) == 7 + 1  # and log 2

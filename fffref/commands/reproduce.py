@@ -37,9 +37,11 @@ tree beside dense nets of its training width, its engaged size and its number of
     _add_sweep(table1)
     text = "Our recipe less each ingredient and the published one plus each, on three of the grid's trees."
     _add_sweep(kinds.add_parser("ablation", help="what each ingredient is worth", description=text))
-    text = """\
-The trees of width 128 with leaves of 8 and of 1, and their rivals, for {} epochs by all recipes, and for {} by ours:
-does the published recipe recover with time, and how far does ours get?""".format(*LONGER)
+    some, many = LONGER
+    text = f"""\
+The trees of width 128 with leaves of 8 and of 1, and their rivals, for {some} epochs by all recipes; those of the
+ablation and the dense nets of their engaged size for {many} by ours: does the published recipe recover with time, and
+how far does ours get?"""
     _add_sweep(kinds.add_parser("longer", help="what more epochs are worth", description=text), epochs=False)
 
     text = """\
@@ -106,7 +108,7 @@ def run_report(arguments):
     """Write the report; return the exit status."""
     from .. import files, plots, report
 
-    by_epochs, set_aside = report.read_all(arguments.files)
+    by_epochs, set_aside = report.read(arguments.files)
     folder = files.folder(arguments.out)
     drawn = {f"{stem}.png": found for stem, found in report.figures(next(iter(by_epochs.values()))).items()}
     for name, (_, figure) in drawn.items():
