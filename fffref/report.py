@@ -163,7 +163,7 @@ def aims_table(by_epochs):
 def longer_table(by_epochs):
     """The trees that were trained for more than one number of epochs: what time is worth to which recipe."""
     lines = []
-    for data, size in dict.fromkeys((key[0], key[2]) for groups in by_epochs.values() for key in groups):
+    for data, size in sorted({(key[0], key[2]) for groups in by_epochs.values() for key in groups}, reverse=True):
         for recipe in experiments.GRID:
             found = {n: groups.get((data, "LeafFFF", size, recipe)) for n, groups in sorted(by_epochs.items())}
             found = {epochs: rows for epochs, rows in found.items() if rows}
@@ -302,8 +302,8 @@ def _preface(by_epochs, set_aside):
     text = f"""\
 Test accuracy in %, mean ± standard deviation over {len(seeds)} seeds, of the final epoch's model: recipes were chosen
 on held-out training data, and each run looked at the test data once. Nothing is the best of anything, but for the
-column "paper": the first paper's best of ten. {len(rows)} runs ({counts}) of {epochs} took
-{hours:.2f} hours by the clock, added up.
+column "paper": the first paper's best of ten. {len(rows):,} runs ({counts}) of {epochs}
+took {hours:.2f} hours by the clock, added up.
 
 `paper1` is the first paper's recipe as its text has it, `paper1 with mean entropy` as its authors' example has it (the
 mean over batch and nodes, not the sum), `hardening` is ours. A tree of depth d has 2^d leaves of l neurons, w = 2^d l;
