@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 import fffref
 from fffref import bert as model
-from fffref import counting, plots, presets, released
+from fffref import counting, files, plots, presets, released
 from fffref.bert import Bert
 from fffref.layer import aligned
 
@@ -327,6 +327,8 @@ def main():
     """Write a checkpoint, measure everything in processes of their own, write JSON, table and figure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="two layers, few rounds; writes no result")
+    parser.add_argument("--only", choices=CASES, action="append", help="this case, not all; may be given again")
+    parser.add_argument("--out", type=pathlib.Path, default=measure.RESULTS, help="where to write (%(default)s)")
     parser.add_argument("--draw", action="store_true", help="draw the figure again from the recorded result")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--folder", help=argparse.SUPPRESS)
@@ -334,6 +336,7 @@ def main():
     if options.child:
         child(options)
         return
+    measure.RESULTS = files.folder(options.out)
     picture = measure.RESULTS / "ultrafastbert.png"
     if options.draw:
         plots.save(figure_of(json.loads(picture.with_suffix(".json").read_text())["rows"]), picture)
@@ -350,7 +353,7 @@ def main():
 def measured(options):
     """All rows."""
     rows, more = [], ["--quick"] if options.quick else []
-    jobs = [(what, threads) for what in (*CASES, "load") for threads in THREADS] + [("mapping", 1)]
+    jobs = [(what, threads) for what in (*(options.only or CASES), "load") for threads in THREADS] + [("mapping", 1)]
     with tempfile.TemporaryDirectory() as folder:
         arch = released.Arch(layers=2) if options.quick else released.Arch()
         tensors = released.draw(np.random.default_rng(0), arch)
