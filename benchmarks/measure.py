@@ -145,9 +145,9 @@ def _version(package):
         return None
 
 
-def write(name, result, markdown):
-    """Write a result as JSON and as a table, with the machine and the command."""
+def write(name, result, markdown, folder=None):
+    """Write a result as JSON and as a table, with the machine and the command; by default into `RESULTS`."""
     result = {"command": f"python benchmarks/{name}.py {' '.join(sys.argv[1:])}".strip(), "machine": machine()} | result
     for suffix, text in ((".json", json.dumps(result, indent=1) + "\n"), (".md", markdown)):
-        with files.replacing(RESULTS / f"{name}{suffix}") as temporary:
+        with files.replacing((folder or RESULTS) / f"{name}{suffix}") as temporary:
             temporary.write_text(text)

@@ -336,8 +336,8 @@ def main():
     if options.child:
         child(options)
         return
-    measure.RESULTS = files.folder(options.out)
-    picture = measure.RESULTS / "ultrafastbert.png"
+    folder = files.folder(options.out)
+    picture = folder / "ultrafastbert.png"
     if options.draw:
         plots.save(figure_of(json.loads(picture.with_suffix(".json").read_text())["rows"]), picture)
         return
@@ -346,7 +346,7 @@ def main():
     rows = measured(options)
     print(table(rows))
     if not options.quick:
-        measure.write("ultrafastbert", {"rows": rows}, table(rows))
+        measure.write("ultrafastbert", {"rows": rows}, table(rows), folder)
         plots.save(figure_of(rows), picture)
 
 

@@ -6,7 +6,6 @@ with the model of the final epoch. `sweep.sweep` does many.
 
 import functools
 import hashlib
-import itertools
 import json
 import time
 from dataclasses import dataclass, replace
@@ -178,13 +177,8 @@ def longer(data, seeds, some, many, folder=None):
     list of Run
     """
     runs = table1(data, seeds, folder, quoted=True, epochs=some)
-    ours = training.hardening(epochs=many)
-    for case in itertools.chain.from_iterable(map(cases, data)):
-        name, tree = case[0], dict(zip(("depth", "leaf_width"), case[1:], strict=True))
-        rival = {"width": dense_widths(**tree)["engaged size"]}
-        for plan in (("LeafFFF", tree, "hardening", ours), ("DenseFF", rival, "hardening", for_dense(ours))):
-            runs += [Run(name, *plan, seed, folder) for seed in range(seeds)]
-    return runs
+    ours = {"hardening": training.hardening(epochs=many)}
+    return runs + [run for name in data for case in cases(name) for run in _beside_rival(case, ours, seeds, folder)]
 
 
 def optimiser_of(name):
@@ -241,14 +235,18 @@ def ablation(cases, seeds, folder=None, **changes):
     list of Run
         Among them each tree's rival of the same engaged size, and those of `table1`, not to be computed twice.
     """
-    runs = []
-    for data, depth, leaf_width in cases:
-        sizes = {"depth": depth, "leaf_width": leaf_width}
-        plans = [("LeafFFF", sizes, name, recipe) for name, recipe in variants(**changes).items()]
-        rival = {"width": dense_widths(**sizes)["engaged size"]}
-        plans.append(("DenseFF", rival, "hardening", for_dense(training.hardening(**changes))))
-        runs += [Run(data, *plan, seed, folder) for plan in plans for seed in range(seeds)]
-    return runs
+    recipes = variants(**changes)
+    return [run for case in cases for run in _beside_rival(case, recipes, seeds, folder)]
+
+
+def _beside_rival(case, recipes, seeds, folder):
+    """A tree by each of these recipes, ours among them, and the dense net of its engaged size by our optimiser."""
+    data, depth, leaf_width = case
+    sizes = {"depth": depth, "leaf_width": leaf_width}
+    rival = {"width": dense_widths(**sizes)["engaged size"]}
+    plans = [("LeafFFF", sizes, name, recipe) for name, recipe in recipes.items()]
+    plans.append(("DenseFF", rival, "hardening", for_dense(recipes["hardening"])))
+    return [Run(data, *plan, seed, folder) for plan in plans for seed in range(seeds)]
 
 
 def variants(**changes):

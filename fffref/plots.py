@@ -56,11 +56,6 @@ def learning_curves(histories):
     return figure
 
 
-def _watched(history):
-    """The epochs that were evaluated."""
-    return [row for row in history if "hard_accuracy" in row]
-
-
 def node_entropies(histories):
     """Entropy of every node over the epochs, a panel a run: which choices harden, and when.
 
@@ -77,8 +72,9 @@ def node_entropies(histories):
         figure = Figure(figsize=(5.5 * len(histories), 4.2), layout="constrained")
         panels = figure.subplots(1, len(histories), sharey=True, squeeze=False)[0]
         for panel, (name, history) in zip(panels, histories.items(), strict=True):
-            epochs = [row["epoch"] for row in _watched(history)]
-            entropy = np.array([row["node_entropy"] for row in _watched(history)])  # (epochs, N)
+            watched = _watched(history)
+            epochs = [row["epoch"] for row in watched]
+            entropy = np.array([row["node_entropy"] for row in watched])  # (epochs, N)
             for k in range(tree.depth_of(entropy.shape[1])):
                 lines = panel.plot(epochs, entropy[:, tree.level(k)], color=COLOURS[k % 7], alpha=0.8, linewidth=1.5)
                 lines[0].set_label(f"level {k}" + (" (root)" if k == 0 else ""))
@@ -308,6 +304,11 @@ def accuracy_grids(panels, columns, rows, stacked=1):
             axis.set_visible(False)
         figure.colorbar(image, ax=axes, label="test accuracy, hard, mean [%]", shrink=0.8)
     return figure
+
+
+def _watched(history):
+    """The epochs that were evaluated."""
+    return [row for row in history if "hard_accuracy" in row]
 
 
 def _cell(axis, x, y, values, lost, colour):

@@ -52,6 +52,11 @@ def read(paths):
     return by_epochs, len(rows) - len(kept)
 
 
+def grid_of(by_epochs):
+    """Return the groups of the grid: those of the number of epochs that most runs have."""
+    return next(iter(by_epochs.values()))
+
+
 def _group(row):
     return row["data"], row["layer"], tuple(row["sizes"].values()), row["name"]
 
@@ -122,6 +127,11 @@ DENSE_COLUMNS = ["dense w", "dense d + l", "dense, same parameters"]
 COLUMNS = ["soft", "hard", "hard, min to max", "leaves used", "collapsed"]
 
 
+def _case(data, size):
+    """A tree and its data set, as text."""
+    return f"{data}, depth {size[0]}, leaf width {size[1]}"
+
+
 def _columns(rows):
     """Soft, hard, range, leaves used and collapsed runs of a group, as text."""
     hard, used = percent(rows), [row["leaves_used"] for row in rows]
@@ -153,9 +163,8 @@ def aims_table(by_epochs):
             dense = rivals(groups, data, size, "hardening")["engaged size"]
             margin = f"{mean(rows) - mean(dense):+.2f}" if dense else "-"
             met = "beyond" if mean(rows) >= best else "reached" if mean(rows) >= least else "missed"
-            case = f"{data}, depth {size[0]}, leaf width {size[1]}"
-            columns = _columns(rows)
-            lines.append([case, least, best, epochs, *columns, f"{mean(rows, 'gap'):+.2f}", margin, met])
+            gap = f"{mean(rows, 'gap'):+.2f}"
+            lines.append([_case(data, size), least, best, epochs, *_columns(rows), gap, margin, met])
     head = ["case", "at least", "at best", "epochs", *COLUMNS, "soft - hard", "hard - dense d + l", "aim"]
     return _markdown(head, lines)
 
@@ -163,14 +172,16 @@ def aims_table(by_epochs):
 def longer_table(by_epochs):
     """The trees that were trained for more than one number of epochs: what time is worth to which recipe."""
     lines = []
-    for data, size in sorted({(key[0], key[2]) for groups in by_epochs.values() for key in groups}, reverse=True):
+    cases = {(data, size) for groups in by_epochs.values() for data, layer, size, _ in groups if layer == "LeafFFF"}
+    for data, size in sorted(cases, reverse=True):
         for recipe in experiments.GRID:
             found = {n: groups.get((data, "LeafFFF", size, recipe)) for n, groups in sorted(by_epochs.items())}
             found = {epochs: rows for epochs, rows in found.items() if rows}
-            for epochs, rows in found.items() if len(found) > 1 else ():
+            if len(found) == 1:
+                continue
+            for epochs, rows in found.items():
                 dense = map(spread, rivals(by_epochs[epochs], data, size, recipe).values())
-                case = f"{data}, depth {size[0]}, leaf width {size[1]}"
-                lines.append([case, recipe, epochs, *_columns(rows), *dense])
+                lines.append([_case(data, size), recipe, epochs, *_columns(rows), *dense])
     return _markdown(["case", "recipe", "epochs", *COLUMNS, *DENSE_COLUMNS], lines)
 
 
@@ -207,7 +218,7 @@ def markdown(by_epochs, set_aside=0, figures=()):
     -------
     str
     """
-    groups = next(iter(by_epochs.values()))
+    groups = grid_of(by_epochs)
     parts = ["# Accuracy, every seed", _preface(by_epochs, set_aside)]
     if aims := aims_table(by_epochs):
         parts += ["## Aims", aims]
@@ -283,7 +294,7 @@ def _by_recipe(groups):
     cases = {}
     for (data, layer, size, name), rows in groups.items():
         if layer == "LeafFFF" and in_ablation(groups, data, size):
-            case = cases.setdefault(f"{data}, depth {size[0]}, leaf width {size[1]}", {})
+            case = cases.setdefault(_case(data, size), {})
             case[name] = percent(rows), percent(rows, "soft_accuracy")
     order = list(experiments.variants())
     return {title: {name: case[name] for name in order if name in case} for title, case in cases.items()}

@@ -90,8 +90,10 @@ def gather(source):
     front = (source / "docs" / "index.md").read_text().replace("<!-- the course -->", course())
     (source / "index.md").write_text(front)
     (source / "command-line.md").write_text(command_line_page())
-    for page in (source / "benchmarks" / "results").rglob("*.md"):
-        page.write_text(f"# Results: {page.stem}\n\n" + re.sub("^### ", "## ", page.read_text(), flags=re.M))
+    results = source / "benchmarks" / "results"
+    for page in results.rglob("*.md"):
+        name = page.relative_to(results).with_suffix("").as_posix()
+        page.write_text(f"# Results: {name}\n\n" + re.sub("^### ", "## ", page.read_text(), flags=re.M))
     with (source / "benchmarks" / "README.md").open("a") as page:
         page.write("\n```{toctree}\n:hidden:\n:glob:\n\n*/*\n*/*/*\n```\n")
 

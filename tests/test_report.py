@@ -169,7 +169,7 @@ def test_bad_input_is_one_line(capsys, tmp_path):
 @pytest.mark.skipif(not (FOLDER / "runs.jsonl").exists(), reason="nothing recorded")
 def test_the_recorded_report_is_made_of_the_recorded_runs():
     by_epochs, set_aside = report.read([FOLDER / "runs.jsonl"])
-    drawn = report.figures(next(iter(by_epochs.values())))
+    drawn = report.figures(report.grid_of(by_epochs))
     figures = [(title, f"{stem}.png") for stem, (title, _) in drawn.items()]
     assert (FOLDER / "report.md").read_text() == report.markdown(by_epochs, set_aside, figures)
     assert all((FOLDER / name).exists() for _, name in figures)
@@ -193,4 +193,4 @@ def test_the_readme_quotes_the_recorded_runs():
     by_epochs, _ = report.read([FOLDER / "runs.jsonl"])
     assert report.aims_table(by_epochs) in text
     for data in reproduce.FULL["data"].split(","):
-        assert report.findings(next(iter(by_epochs.values())), data) in text
+        assert report.findings(report.grid_of(by_epochs), data) in text

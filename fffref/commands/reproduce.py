@@ -110,7 +110,7 @@ def run_report(arguments):
 
     by_epochs, set_aside = report.read(arguments.files)
     folder = files.folder(arguments.out)
-    drawn = {f"{stem}.png": found for stem, found in report.figures(next(iter(by_epochs.values()))).items()}
+    drawn = {f"{stem}.png": found for stem, found in report.figures(report.grid_of(by_epochs)).items()}
     for name, (_, figure) in drawn.items():
         plots.save(figure, folder / name)
     text = report.markdown(by_epochs, set_aside, [(title, name) for name, (title, _) in drawn.items()])
