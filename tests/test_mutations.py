@@ -81,7 +81,7 @@ def verify_choices(module):
         near(left, [[choice(-z) for z in row] for row in logit])
         gradcheck.check(lambda z, c=choices: c.choose(z)[0], logit, slope, np.ones_like(logit), "complex").expect()
     mixture = module.mix(right, left)
-    near(mixture[:, 2], right[:, 0] * left[:, 2] * left[:, 5])
+    near(mixture[:, 2], left[:, 0] * right[:, 1] * left[:, 4])
     dright = module.mix_backward(right, left, mixture, weight)
     gradcheck.check(lambda c: (weight * module.mix(c, 1 - c)).sum(), right, dright, method="complex").expect()
     slope = module.Choices().choose(np.full((1, 1), np.float32(17)))[2]
