@@ -4,8 +4,10 @@ Each fault replaces a piece of a module's text; the broken module is run beside 
 """
 
 import importlib.util
+import math
 import pathlib
 import sys
+from types import SimpleNamespace
 
 import cases
 import numpy as np
@@ -141,6 +143,38 @@ def verify_moe(module):
     gradients_hold(lambda layer, x: forward(layer, x)[0], layer, x, grads, dx)
 
 
+def verify_gate(module):
+    """Deviation by hand; load against the oracle, its gradients and those of the softmax by complex step."""
+    rng = np.random.default_rng(0)
+    clean, noise_logit, noise, weight = rng.standard_normal((4, 5, 4))
+    near(module.deviation(np.array([0.0, 800.0])), [np.log(2) + 0.01, 800.01])
+
+    def load(clean, noise_logit):
+        score = clean + noise * module.deviation(noise_logit)
+        order = np.argsort(-score.real, axis=1)
+        return module.load(clean, noise_logit, score, order, 2), score, order
+
+    P, score, order = load(clean, noise_logit)
+    for b in range(5):
+        rivals = [algorithms.kth_excluding(score[b], 2, i) for i in range(4)]
+        u = (clean[b] - rivals) / module.deviation(noise_logit[b])
+        near(P[b], [(1 + math.erf(value / math.sqrt(2))) / 2 for value in u])
+    tape = SimpleNamespace(clean=clean, noise_logit=noise_logit, order=order, score=score)
+    dclean, dsigma, dscore = module.load_backward(tape, weight, 2)
+    slope = 1 / (1 + np.exp(-noise_logit))
+    dnoise = (dsigma + dscore * noise) * slope
+    for at, gradient, value in (
+        (clean, dclean + dscore, lambda z: load(z, noise_logit)[0]),
+        (noise_logit, dnoise, lambda z: load(clean, z)[0]),
+    ):
+        gradcheck.check(lambda z, value=value: (weight * value(z)).sum(), at, gradient, method="complex").expect()
+    gates = module.top_softmax(score, order[:, :2])
+    dsoft = module.top_softmax_backward(gates, weight)
+    gradcheck.check(
+        lambda z: (weight * module.top_softmax(z, order[:, :2])).sum(), score, dsoft, method="complex"
+    ).expect()
+
+
 def verify_tree(module):
     """The descent against the loops."""
     rng = np.random.default_rng(0)
@@ -226,7 +260,7 @@ FAULTS = {
     "a parent's mass is one child's": ("choices", "mass[:, 0::2] + mass[:, 1::2]", "mass[:, 0::2]"),
     "mixture forgotten in the leaves": ("leaf_fff", "dfolded *= mixture", "dfolded *= 1"),
     "mixture forgotten in the outputs": ("leaf_fff", "folded = (tape.hidden * mixture)", "folded = (tape.hidden)"),
-    "balance dropped": ("leaf_fff", 'dmix = dmix + self._extra("dmixture", dmixture, tape.mixture)', "pass"),
+    "balance dropped": ("leaf_fff", 'dmix = dmix + tapes.further("dmixture", dmixture, tape.mixture)', "pass"),
     "dx without the nodes": ("leaf_fff", "dx = dnode @ self.node_weight + ", "dx = "),
     "mean instead of sum": ("leaf_fff", "leaf_in_bias=dleaf_logit.sum(0)", "leaf_in_bias=dleaf_logit.mean(0)"),
     "logit instead of activation": ("path_fff", "self._on_path(tape.node, tape.hidden)", "self._on_path(tape.node, tape.logit)"),
@@ -241,21 +275,21 @@ FAULTS = {
     "switch balance's gradient, depth": ("losses", "np.tile(L / (B * (L - 1))", "np.tile(L / B"),
     "gelu's density dropped": ("activations", "ndtr(z) + z * np.exp(-z * z / 2) / z.dtype.type(SQRT_2PI)", "ndtr(z)"),
     "tanh not squared": ("activations", "1 - np.tanh(z) ** 2", "1 - np.tanh(z)"),
-    "softmax's inner product dropped": ("moe", "(dout_dgates - inner)", "dout_dgates"),
+    "softmax's inner product dropped": ("moe", "gate.top_softmax_backward(tape.gates, dgate)", "tape.gates * dgate"),
     "noise's deviation forgotten, backward": ("moe", "(dsigma + dscore * tape.noise)", "dsigma"),
     "softplus's slope dropped": ("moe", " * activations.sigmoid(tape.noise_logit)", ""),
-    "gate forgotten in the experts": ("moe", "dlogit = gate * dhidden", "dlogit = dhidden"),
-    "gate forgotten in the outputs": ("moe", "(gate * hidden).T @ dy[row]", "hidden.T @ dy[row]"),
+    "gate forgotten in the experts": ("moe", "dlogit = share * dhidden", "dlogit = dhidden"),
+    "gate forgotten in the outputs": ("moe", "(share * hidden).T @ dy[row]", "hidden.T @ dy[row]"),
     "expert out bias missing": ("moe", " + self.expert_out_bias[j]  #", "  #"),
     "expert out bias missing, backward": ("moe", ".sum(1) + dy[row] @ self.expert_out_bias[j]", ".sum(1)"),
     "the worst experts compute": ("moe", "np.argsort(-score.real", "np.argsort(score.real"),
     "the worst experts compute, routed": ("moe", "np.argsort(-score, axis", "np.argsort(score, axis"),
-    "an expert is its own rival": ("moe", "place < self.k, order", "place < 0, order"),
-    "the rival's score stands still": ("moe", "np.subtract.at(dscore,", "np.subtract.at(dscore.copy(),"),
-    "load's deviation forgotten, backward": ("moe", "return dclean, -dclean * u", "return dclean, 0 * dclean"),
-    "load scaled by noise": ("moe", "ndtr((clean - threshold)", "ndtr((score - threshold)"),
-    "no floor under the noise": ("moe", " + noise_logit.dtype.type(NOISE_FLOOR)", ""),
-    "dx without the gate": ("moe", "dx += dclean @ self.gate_weight + ", "dx += "),
+    "an expert is its own rival": ("gate", "place < k, order", "place < 0, order"),
+    "the rival's score stands still": ("gate", "np.subtract.at(dscore,", "np.subtract.at(dscore.copy(),"),
+    "load's deviation forgotten, backward": ("gate", "return dclean, -dclean * u", "return dclean, 0 * dclean"),
+    "load scaled by noise": ("gate", "ndtr((clean - threshold)", "ndtr((score - threshold)"),
+    "no floor under the noise": ("gate", " + noise_logit.dtype.type(NOISE_FLOOR)", ""),
+    "dx without the gate": ("moe", "dx + dclean @ self.gate_weight + ", "dx + "),
     "experts' balance half as steep": ("losses", "slope = 2 * E", "slope = E"),
     "balance forgets to subtract": ("losses", "(share - (share * share).sum())", "share"),
     "momentum dropped": ("optim", "v *= momentum", "v *= 0"),

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from .. import checks
-from . import activations
+from . import activations, tapes
 from .record import Layer, uniform
 
 
@@ -21,6 +21,8 @@ class DenseTape:
     lead: tuple
     logit: np.ndarray
     hidden: np.ndarray
+
+    SHAPES: ClassVar[dict[str, str]] = {"x": "BI", "logit": "Bw", "hidden": "Bw"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,6 +143,8 @@ class DenseFF(Layer):
         TypeError, ValueError
             If `dy` has another dtype or shape than the output had.
         """
+        tapes.check(self, tape, DenseTape)
+        tapes.check_origin(tape, self.in_weight[0], self.in_bias[0], tape.logit)
         dy = self.gradient_rows(dy, tape.lead)  # (B, O)
         dlogit = (dy @ self.out_weight.T) * activations.get(self.activation).derivative(tape.logit)
         grads = DenseFF(

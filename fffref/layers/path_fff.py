@@ -14,7 +14,7 @@ from typing import ClassVar
 import numpy as np
 
 from .. import checks
-from . import activations, tree
+from . import activations, tapes, tree
 from .record import Layer, uniform
 
 
@@ -39,6 +39,8 @@ class PathTape:
     node: np.ndarray
     logit: np.ndarray
     hidden: np.ndarray
+
+    SHAPES: ClassVar[dict[str, str]] = {"x": "BI", "node": "BV:int", "logit": "BV", "hidden": "BV"}  # V = K D visits
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,6 +187,7 @@ class PathFFF(Layer):
         TypeError, ValueError
             If `dy` has another dtype or shape than the output had.
         """
+        self.check_tape(tape)
         dy = self.gradient_rows(dy, tape.lead)  # (B, O)
         out_weight = self._neurons(self.out_weight)
         dhidden = np.empty_like(tape.hidden)
@@ -231,6 +234,12 @@ class PathFFF(Layer):
         x, lead = self.as_rows(x)
         node = self._visit(x)[0].reshape(*lead, self.n_trees, self.depth + 1)
         return node - self.in_bias.shape[1] * np.arange(self.n_trees)[:, None]
+
+    def check_tape(self, tape):
+        """Refuse what `forward`, the layer's own or the compiled one, did not return for this layer."""
+        tapes.check(self, tape, PathTape, V=self.neurons_engaged)
+        tapes.check_range("node", tape.node, self.neurons_stored)
+        tapes.check_origin(tape, self.in_weight[0, 0], self.in_bias[0, 0], tape.logit)
 
     def _visit(self, x):
         """Descend every tree; nodes are counted over all trees: (B, I) -> (B, KD), (B, KD)."""
