@@ -2,8 +2,8 @@
 
 The codes lie codebook by codebook, so that 32 rows' codes are 32 bytes in a row, and a table of 16 bytes fits into a
 register: one instruction (pshufb) looks up all 32, another (pavgb) averages them. Numba has no byte shuffle;
-`average_block` makes one, and in plain Python, or on a processor without it, it is a loop. The kernels here call none of `kernels.py`, for Numba's cache does not see
-edits in another file.
+`average_block` makes one. In plain Python, or on a processor without it, it is a loop. The kernels here call none of
+`kernels.py`, for Numba's cache does not see edits in another file.
 
 # n rows, D columns of A, M columns of the product, C codebooks, U tables a block
 """
@@ -153,8 +153,30 @@ def scan_rows(table, codes, sizes, scale, offset, y):
                 y[start + i, m] = offset[m] + (total[i] - bias) * scale
 
 
+def path_by_look_ups(tables, codes, in_bias, out_weight, y):
+    """One tree of CMM, relu, whose dots are look-ups: the samples' codes choose the path, (n, C) -> y (n, O).
+
+    A path depends on its sample, so that no shuffle serves 32 samples: the bytes are read one by one and summed.
+    What the look-ups cannot replace are the output rows: their factors are the sample's own activations.
+    """
+    table, offset, unit = tables  # (M, C, 16), (M,), a number
+    for i in range(len(codes)):
+        node = 0
+        y[i] = 0
+        while node < len(table):
+            steps = np.int32(0)
+            for c in range(codes.shape[1]):
+                steps += np.int32(table[node, c, codes[i, c]])
+            logit = offset[node] + steps * unit + in_bias[node]
+            if logit > 0:
+                for o in range(y.shape[1]):
+                    y[i, o] += logit * out_weight[node, o]
+            node = 2 * node + 1 + (logit > 0)
+
+
 encode_rows_jit = njit(**OPTIONS)(encode_rows)
 scan_rows_jit = njit(**OPTIONS)(scan_rows)
+path_by_look_ups_jit = njit(**OPTIONS)(path_by_look_ups)
 
 
 # ---------------------------------------------------------------------- what checks, allocates and calls them
@@ -204,3 +226,8 @@ class FastMaddness:
         return self.scan(self.encode(A), len(A))
 
     __call__ = apply
+
+    @property
+    def tables(self):
+        """What `path_by_look_ups` needs: tables (M, C, 16), their offsets (M,), and a step's size."""
+        return self._table, self._offset, self._unit
