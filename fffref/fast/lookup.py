@@ -20,7 +20,7 @@ from ..layers.maddness import LEAVES, LEVELS
 
 LANES = 32  # rows that one shuffle serves
 MOST = 16  # tables a block that the shuffles are made for
-ROWS = 256  # rows that go down one codebook's tree together: their nodes stay in registers and the nearest cache
+ROWS = 64  # rows that go down one codebook's tree together: their columns stay in the nearest caches
 OPTIONS = {"cache": True, "nogil": True, "error_model": "numpy"}
 
 
