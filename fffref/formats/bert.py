@@ -112,7 +112,9 @@ def read_config(path):
     }  # fmt: skip
     for name, values in expected.items():
         if found.get(name) not in values:
-            raise ValueError(f"{path}: {name} must be {values[0]!r} here, got {found.get(name)!r}; another kind of model")
+            raise ValueError(
+                f"{path}: {name} must be {values[0]!r} here, got {found.get(name)!r}; another kind of model"
+            )
     missing = [field.name for field in fields(Config) if field.name not in found]
     if missing:
         raise ValueError(f"{path} does not say {', '.join(missing)}")

@@ -1,7 +1,7 @@
 """A BERT of the usual form as an encoder of sentences: MiniLM and its like, in NumPy; inference only.
 
-It differs from `bert.py`'s model in its order, norms after each sum instead of before each layer, and in what is learned:
-positions, token types, and a bias everywhere. Attention and norms are the same functions.
+It differs from `bert.py`'s model in its order, norms after each sum instead of before each layer, and in what is
+learned: positions, token types, and a bias everywhere. Attention and norms are the same functions.
 
 # B sequences, S positions, R = B S rows, H hidden width, h heads of width d = H / h, w width of the FF layer
 
@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .. import checks
 from ..formats import bert as form
 from ..layers.dense_ff import DenseFF
 from ..layers.record import aligned
