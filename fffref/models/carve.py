@@ -1,8 +1,8 @@
 """A trained dense FF layer carved into a tree: which of its neurons does an input need? In closed form, no gradients.
 
 A tree is grown over the layer's inputs; each leaf copies the neurons that matter most for its own inputs, so that
-leaves may share neurons; then nodes and leaves are refitted in turn. Errors are relative, row by row, because the first token
-of a text has outputs some 30 times larger than the rest, and a fit that is not weighted sees nothing else.
+leaves may share neurons; then nodes and leaves are refitted in turn. Errors are relative, row by row, because the first
+token of a text has outputs some 30 times larger than the rest, and a fit that is not weighted sees nothing else.
 
 # n rows of inputs, I inputs, O outputs, w neurons of the dense layer, L = 2^d leaves, l leaf width
 """

@@ -114,11 +114,7 @@ def test_what_cannot_be_carved_is_refused(rng, x, how, message):
 
 
 def test_options_out_of_range_are_refused():
-    for arguments in (
-        {"depth": -1, "leaf_width": 1},
-        {"depth": 1, "leaf_width": 0},
-        {"depth": 1, "leaf_width": 1, "ridge": 0},
-    ):
-        with pytest.raises(ValueError, match="must"):
-            Carving(**arguments)
-    assert carving.SMALLEST > 0
+    good = {"depth": 1, "leaf_width": 1}
+    for change in ({"depth": -1}, {"leaf_width": 0}, {"ridge": 0}, {"rounds": -1}):
+        with pytest.raises(ValueError, match=f"{next(iter(change))} must"):
+            Carving(**good | change)
