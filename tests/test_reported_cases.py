@@ -75,7 +75,7 @@ def test_resume_with_another_activation_or_initial_layer(table, tmp_path):
         training.train(replace(layer, activation="gelu"), Classification(*table), QUICK, **again)
     with pytest.raises(ValueError, match="comes from another layer: node_weight was"):
         training.train(tree(np.random.default_rng(2)), Classification(*table), QUICK, **again)
-    with pytest.raises(ValueError, match="comes from another layer"):
+    with pytest.raises(ValueError, match="comes from another data: x was"):
         training.train(layer.astype(np.float64), Classification(table[0].astype(float), table[1]), QUICK, **again)
 
 
@@ -150,7 +150,7 @@ def test_a_learning_rate_that_diverges_keeps_the_last_good_checkpoint(make, tabl
     path = tmp_path / "run.safetensors"
     recipe = Recipe(epochs=6, optimizer=optim.SGD(), learning_rate=schedules.Step(0.01, 1e30, at=0.55))
     with pytest.raises(
-        training.Diverged, match=r"the loss is \S+ in epoch 4, step \d+, at learning rate 1e\+30; lower"
+        training.Diverged, match=r"the loss is \S+ after epoch 4, at learning rate 1e\+30; lower"
     ):
         training.train(make(), Classification(*table), recipe, checkpoint=path, progress=False)
     saved = checkpoints.load(path)
@@ -213,7 +213,7 @@ def test_the_entropy_loss_of_smooth_steps_is_that_of_smooth_steps(rng):
 def test_evaluate_of_a_checkpoint_uses_the_choices_that_it_was_trained_by(table, tmp_path):
     path = tmp_path / "run.safetensors"
     recipe = Recipe(epochs=2, smooth_step=True, temperature=schedules.Geometric(1, 0.3), entropy_weight=0.1)
-    layer, history = training.train(tree(), Classification(*table), recipe, checkpoint=path, progress=False)
+    _, history = training.train(tree(), Classification(*table), recipe, checkpoint=path, progress=False)
     choices = training.last_choices(checkpoints.load(path).info["history"])
     assert choices.smooth_step and choices.temperature == history[-1]["temperature"] < 0.6
 
@@ -224,7 +224,7 @@ def test_evaluate_of_a_checkpoint_uses_the_choices_that_it_was_trained_by(table,
 @pytest.mark.parametrize(
     "fields, error, message",
     [
-        ({"optimizer": "adam"}, TypeError, r"optimizer must be one, such as Adam\(\) or SGD\(0.9\), got 'adam'"),
+        ({"optimizer": "adam"}, TypeError, r"optimizer must be one, such as Adam\(\) or SGD\(0.9\), got str 'adam'"),
         ({"optimizer": optim.Adam}, TypeError, "optimizer must be one"),
         ({"fast": "no"}, TypeError, "fast must be True or False, got 'no'"),
         ({"smooth_step": 1}, TypeError, "smooth_step must be True or False, got 1"),
@@ -263,10 +263,6 @@ def test_numpy_scalars_as_hyper_parameters(table, tmp_path):
     data = Classification(*table, validation_fraction=f32(0.25))
     _, history = training.train(tree(), data, recipe, np.int64(3), path, progress=False, watch_every=np.int64(1))
     assert checkpoints.load(path).info["history"] == history
-
-
-class Untouched(Recipe):
-    """A recipe that must not be asked for anything of a step."""
 
 
 @pytest.mark.parametrize(
@@ -332,6 +328,7 @@ def test_an_option_that_the_layer_cannot_use(layer, field, value, table):
     assert training.fitting(recipe, made) == QUICK and training.fitting(recipe, tree()) == recipe
 
 
+@pytest.mark.filterwarnings("ignore:the matrix subclass")
 def test_masked_arrays_and_matrices(table):
     (x, labels), layer = table, tree()
     for odd in (np.ma.masked_array(x, mask=x > 0.9), np.asmatrix(x)):
@@ -365,7 +362,7 @@ def test_left_and_right_are_mirror_images_in_float32():
     right, left, slope = Choices().choose(z)
     with np.errstate(under="ignore"):
         exact = 1 / (1 + np.exp(z.astype(np.float64)))
-    np.testing.assert_allclose(left, exact, rtol=1e-6, atol=1e-45)
+    np.testing.assert_allclose(left, exact, rtol=1e-6, atol=1e-37)
     assert (slope[np.abs(z) < 80] > 0).all()
 
 

@@ -112,7 +112,7 @@ class SGD(Optimizer):
     momentum: float = 0.0
 
     def __post_init__(self):
-        checks.number("momentum", self.momentum, "[0, 1)")
+        checks.settle(self, momentum=checks.number("momentum", self.momentum, "[0, 1)"))
 
     def init(self, layer):
         """Return the state before the first step: no velocity yet."""
@@ -170,10 +170,10 @@ class Adam(Optimizer):
     weight_decay: float = 0.0
 
     def __post_init__(self):
-        checks.number("beta1", self.beta1, "[0, 1)")
-        checks.number("beta2", self.beta2, "[0, 1)")
-        checks.number("epsilon", self.epsilon, "(0, inf)")
-        checks.number("weight_decay", self.weight_decay, "[0, inf)")
+        intervals = {"beta1": "[0, 1)", "beta2": "[0, 1)", "epsilon": "(0, inf)", "weight_decay": "[0, inf)"}
+        checks.settle(self, **{
+            name: checks.number(name, getattr(self, name), interval) for name, interval in intervals.items()
+        })  # fmt: skip
 
     def init(self, layer):
         """Return the state before the first step: both moments 0."""

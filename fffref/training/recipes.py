@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from .. import checks
 from ..layers.choices import Choices
 from . import losses
-from .optim import SGD, Adam
+from .optim import SGD, Adam, Optimizer
 from .schedules import Geometric, Linear, OneCycle, Step, schedule
 
 # Raised whenever the same recipe, seed and data give other weights than before, so that old runs are not taken for new
@@ -70,8 +70,7 @@ class Recipe:
     Parameters
     ----------
     epochs, batch_size : int, at least 1
-    optimizer : SGD or Adam
-        Or whatever has their `init` and `update`.
+    optimizer : SGD, Adam or another Optimizer
     learning_rate, entropy_weight, balance_weight : number or schedule *
     entropy_reduction, balance : str
         As in `Settings`.
@@ -91,7 +90,7 @@ class Recipe:
 
     epochs: int = 10
     batch_size: int = 128
-    optimizer: SGD | Adam = field(default_factory=Adam)
+    optimizer: Optimizer = field(default_factory=Adam)
     learning_rate: float | Callable = field(default_factory=lambda: OneCycle(0.01))
     temperature: float | Callable = 1.0
     entropy_weight: float | Callable = 0.0
@@ -111,8 +110,7 @@ class Recipe:
             batch_size=checks.integer("batch_size", self.batch_size, 1),
             fast=checks.flag("fast", self.fast),
         )
-        if not all(callable(getattr(self.optimizer, name, None)) for name in ("init", "update")):
-            raise TypeError(f"optimizer must be one, such as Adam() or SGD(0.9), got {self.optimizer!r}")
+        checks.instance("optimizer", self.optimizer, Optimizer, "one, such as Adam() or SGD(0.9)")
         start, _, _ = (self.at(progress) for progress in (0.0, 0.5, 1.0))  # each checks all that it holds
         constant = {f.name for f in fields(self) if not callable(getattr(self, f.name))}
         values = vars(start) | vars(start.choices)
