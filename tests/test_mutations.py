@@ -7,6 +7,7 @@ import importlib.util
 import math
 import pathlib
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import cases
@@ -232,6 +233,30 @@ def verify_optim(module):
     near(one.in_bias, np.full(3, 1 - 0.1 * 0.5 - 0.1))
 
 
+def verify_tapes(module):
+    """Wrong fields, and the tape of a twin."""
+    rng = np.random.default_rng(0)
+    layer, twin = (cases.make("DenseFF", rng) for _ in range(2))
+    _, tape = layer.forward(rng.standard_normal((4, 5)))
+    module.check(layer, tape, type(tape))
+    wrongs = {"lead": [(5,), 4, (-4,)], "logit": [tape.logit[:1], tape.logit.astype("f"), None], "hidden": [tape.x]}
+    for name, values in wrongs.items():
+        for value in values:
+            with pytest.raises((TypeError, ValueError)):
+                module.check(layer, replace(tape, **{name: value}), type(tape))
+    with pytest.raises(TypeError):
+        module.check(layer, SimpleNamespace(**vars(tape)), type(tape))
+    module.check_origin(tape, layer.in_weight[0], layer.in_bias[0], tape.logit)
+    with pytest.raises(ValueError, match="another layer"):
+        module.check_origin(tape, twin.in_weight[0], twin.in_bias[0], tape.logit)
+    module.check_range("node", np.array([0, 6]), 7)
+    for wrong in (-1, 7):
+        with pytest.raises(ValueError, match="node must lie in 0 to 6"):
+            module.check_range("node", np.array([0, wrong]), 7)
+
+
+FOUND = (AssertionError, TypeError, ValueError, KeyError, pytest.fail.Exception)  # what a check may say
+
 VERIFY = {name.removeprefix("verify_"): function for name, function in globals().items() if name.startswith("verify_")}
 
 FAULTS = {
@@ -295,6 +320,13 @@ FAULTS = {
     "momentum dropped": ("optim", "v *= momentum", "v *= 0"),
     "weight decay forgotten": ("optim", "p -= part", "p -= 0"),
     "bias correction one step late": ("optim", "beta ** (count + 1)", "beta ** (count + 2)"),
+    # tapes
+    "lead is not looked at": ("tapes", 'letters | {"B": math.prod(lead)}', 'letters | {"B": len(tape.x)}'),
+    "dtypes are not looked at": ("tapes", "        if not fits:", "        if False:"),
+    "shapes are not looked at": ("tapes", "if actual != shape and", "if False and"),
+    "any tape will do": ("tapes", "if type(tape) is not kind:", "if False:"),
+    "a twin's tape passes": ("tapes", "> slack and", "> 1e9 * slack and"),
+    "an index too far": ("tapes", "index.max() < n)", "index.max() <= n)"),
     # wrong by one in two thousand
     "one in two thousand": ("leaf_fff", "node_bias=dnode.sum(0)", "node_bias=1.0005 * dnode.sum(0)"),
 }  # fmt: skip
@@ -309,5 +341,5 @@ def test_the_source_as_it_is_passes(name):
 def test_a_planted_fault_is_found(fault):
     name, old, new = FAULTS[fault]
     module = module_with(name, old, new)
-    with pytest.raises((AssertionError, ValueError)):
+    with pytest.raises(FOUND):
         VERIFY[name](module)
