@@ -283,7 +283,7 @@ def train(
                 model = _compiled(layer) if recipe.fast else layer
                 loss, grads, _ = objective(model, x[batch], labels[batch], **recipe.at(now), rng=rng)
                 rate = schedule(recipe.learning_rate)(now)
-                layer, state = recipe.optimizer.step(layer, grads, state, count, rate)
+                layer, state = recipe.optimizer.step(layer, grads.dense(), state, count, rate)
                 total += float(loss) * len(batch)
                 bar.update()
             used = {name: recipe.at(now)[name] for name in ("temperature", "entropy_weight")}
