@@ -65,7 +65,7 @@ def penalty(layer, tape, settings):
     value : scalar
         Weights included.
     extra : dict of str to ndarray
-        Its gradients, to hand to `layer.backward(tape, dy, **extra)`.
+        Its gradients, and whatever else to hand to `layer.backward(tape, dy, **extra)`.
     """
     return 0, {}
 
@@ -83,6 +83,12 @@ def _(layer: LeafFFF, tape, settings):
         balance, dmixture = losses.BALANCES[settings.balance](tape.mixture)
         value, extra["dmixture"] = value + weight * balance, weight * dmixture
     return value, extra
+
+
+@penalty.register
+def _(layer: PathFFF, tape, settings):
+    """No penalty, but perhaps a gradient of the decisions, which is an option of its backward pass."""
+    return 0, {"route_gradient": settings.route_gradient} if settings.route_gradient else {}
 
 
 @penalty.register
@@ -114,6 +120,11 @@ def _(parts: tuple):
 @options_used.register
 def _(layer: LeafFFF):
     return CHOICES | PENALTIES
+
+
+@options_used.register
+def _(layer: PathFFF):
+    return {"route_gradient"}
 
 
 @options_used.register
@@ -159,7 +170,7 @@ def fitting(recipe, model):
 
 
 def _idle(model, recipe):
-    unused = (CHOICES | PENALTIES) - options_used(model)
+    unused = (CHOICES | PENALTIES | {"route_gradient"}) - options_used(model)
     return [name for name in recipe.changed() if name in unused]
 
 

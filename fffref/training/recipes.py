@@ -33,6 +33,8 @@ class Settings:
         Of the leaf balance; of importance and load for a `MoE`.
     balance : {"importance", "switch"}
         Which leaf balance, of `losses.BALANCES`.
+    route_gradient : {None, "straight-through"}
+        Whether decisions of a `PathFFF` have a gradient, see its `backward`.
 
     Raises
     ------
@@ -46,8 +48,10 @@ class Settings:
     entropy_reduction: str = "mean"
     balance_weight: float = 0.0
     balance: str = "importance"
+    route_gradient: str | None = None
 
     def __post_init__(self):
+        checks.one_of("route_gradient", self.route_gradient, (None, "straight-through"))
         checks.instance("choices", self.choices, Choices, "a Choices record")
         checks.one_of("entropy_reduction", self.entropy_reduction, losses.REDUCTIONS)
         checks.one_of("balance", self.balance, tuple(losses.BALANCES))
@@ -79,6 +83,8 @@ class Recipe:
     smooth_step : bool
     transpose_prob : float
         As in `Choices`; these five concern `LeafFFF` only.
+    route_gradient : {None, "straight-through"}
+        As in `Settings`; it concerns `PathFFF` only.
     fast : bool
         Compiled forward and backward passes, for `PathFFF` only: `fffref.jit`.
 
@@ -101,6 +107,7 @@ class Recipe:
     noise: float | Callable = 0.0
     straight_through: bool | Callable = False
     smooth_step: bool = False
+    route_gradient: str | None = None
     fast: bool = False
 
     def __post_init__(self):
@@ -111,6 +118,10 @@ class Recipe:
             fast=checks.flag("fast", self.fast),
         )
         checks.instance("optimizer", self.optimizer, Optimizer, "one, such as Adam() or SGD(0.9)")
+        if self.fast and self.route_gradient:
+            raise ValueError(
+                "the compiled backward pass has no route gradient; leave fast as False, or route_gradient out"
+            )
         start, _, _ = (self.at(progress) for progress in (0.0, 0.5, 1.0))  # each checks all that it holds
         constant = {f.name for f in fields(self) if not callable(getattr(self, f.name))}
         values = vars(start) | vars(start.choices)
@@ -141,6 +152,7 @@ class Recipe:
             entropy_reduction=self.entropy_reduction,
             balance_weight=schedule(self.balance_weight)(progress),
             balance=self.balance,
+            route_gradient=self.route_gradient,
         )
 
     def facts(self):
