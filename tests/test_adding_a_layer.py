@@ -5,6 +5,7 @@ The places that a layer of the package touches: its module in `layers/`, its nam
 asked: a compiled form with `jit`, penalties and options in `training/penalties.py`, ends in `training/evaluation.py`.
 """
 
+import gc
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -57,6 +58,19 @@ class Toy(Layer):
 
     def forward_hard(self, x):
         return self.forward(x)[0]
+
+
+@pytest.fixture(autouse=True)
+def registered_for_one_test():
+    """What a test registers is forgotten after it: messages of other tests list what is registered."""
+    dispatchers = (counting.of, fast.jit, penalties.penalty, evaluation.ends)
+    kept = [dict(dispatcher.registry) for dispatcher in dispatchers]
+    yield
+    for dispatcher, before in zip(dispatchers, kept, strict=True):
+        (registry,) = gc.get_referents(dispatcher.registry)  # it is shown read-only
+        for cls in registry.keys() - before.keys():
+            del registry[cls]
+        dispatcher._clear_cache()
 
 
 @pytest.fixture
