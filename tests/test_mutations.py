@@ -108,6 +108,25 @@ def verify_path_fff(module):
         near(tree.route(x), nodes)
     grads, dx = layer.backward(layer.forward(x)[1], dy)
     gradients_hold(lambda layer, x: (dy * layer.forward(x)[0]).sum(), layer, x, grads, dx)
+    z = layer.in_bias  # of the routing gradient: at x = 0 by hand, depth 2
+    _, tape = layer.forward(np.zeros((1, 3)))
+    plain, routed = (
+        layer.backward(tape, dy[:1], route_gradient=route)[0].in_bias for route in (None, "straight-through")
+    )
+    for k in range(layer.n_trees):
+
+        def below(n, k=k):
+            """dy . output of the subtree under node n."""
+            if n >= 7:
+                return 0.0
+            here = algorithms.Activation(layer.activation, z[k, n]) * algorithms.dot(dy[0], layer.out_weight[k, n])
+            return here + below(2 * n + 1 + (z[k, n] > 0))
+
+        second = 1 + (z[k, 0] > 0)
+        for n in (0, second):
+            slope = algorithms.sigma(z[k, n]) * algorithms.sigma(-z[k, n])
+            near(routed[k, n] - plain[k, n], slope * (below(2 * n + 2) - below(2 * n + 1)))
+        near(np.delete(routed - plain, [0, second], 1)[k], np.zeros(5))
 
 
 def verify_dense_ff(module):
@@ -320,6 +339,12 @@ FAULTS = {
     "momentum dropped": ("optim", "v *= momentum", "v *= 0"),
     "weight decay forgotten": ("optim", "p -= part", "p -= 0"),
     "bias correction one step late": ("optim", "beta ** (count + 1)", "beta ** (count + 2)"),
+    # the routing gradient
+    "the way not taken is the way taken": ("path_fff", "2 * node[:, t] + 2 - went_right", "2 * node[:, t] + 1 + went_right"),
+    "right and left exchanged": ("path_fff", "np.where(went_right, below - other, other - below)", "np.where(went_right, other - below, below - other)"),
+    "a decision is to blame for its own neuron": ("path_fff", "[..., ::-1] - gains", "[..., ::-1]"),
+    "the way not taken ends too soon": ("path_fff", "sibling, D - 1 - t)", "sibling, D - 2 - t)"),
+    "the slope of a rounded sigmoid": ("path_fff", "dlogit = dlogit + slope * self", "dlogit = dlogit + self"),
     # tapes
     "lead is not looked at": ("tapes", 'letters | {"B": math.prod(lead)}', 'letters | {"B": len(tape.x)}'),
     "dtypes are not looked at": ("tapes", "        if not fits:", "        if False:"),

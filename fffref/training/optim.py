@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import checks
-from ..layers.record import Rows
 
 BLOCK = 1 << 14  # numbers at a time: temporaries stay in the cache
 
@@ -54,11 +53,11 @@ class Optimizer:
         for name, array in layer.arrays().items():
             gradient, moments = gradients[name], [arrays[name] for arrays in states]
             _check_gradient(name, gradient, array)
-            if isinstance(gradient, Rows) and self._leaves_other_rows_alone():
+            are_rows = hasattr(gradient, "dense")  # `Rows`
+            if are_rows and self._leaves_other_rows_alone():
                 self._move_rows(array, gradient, moments, constants)
             else:
-                whole = gradient.dense() if isinstance(gradient, Rows) else gradient
-                self._move_blocks(array, whole, moments, constants)
+                self._move_blocks(array, gradient.dense() if are_rows else gradient, moments, constants)
 
     def _move_rows(self, array, gradient, moments, constants):
         """Move the rows that have a gradient: take them out, move them, put them back."""
