@@ -4,11 +4,8 @@ Each fault replaces a piece of a module's text; the broken module is run beside 
 """
 
 import importlib.util
-import math
 import pathlib
 import sys
-from dataclasses import replace
-from types import SimpleNamespace
 
 import cases
 import numpy as np
@@ -71,29 +68,6 @@ def verify_leaf_fff(module):
 
     grads, dx = layer.backward(forward(layer, x)[1], dy, dlogit, dchoice, dmixture)
     gradients_hold(lambda layer, x: forward(layer, x)[0], layer, x, grads, dx)
-
-
-def verify_choices(module):
-    """Masses against products along paths, mirror images, ties; the way back by complex step; chance by its statistics."""
-    rng = np.random.default_rng(0)
-    logit, weight = rng.normal(0, 2, (5, 7)), rng.standard_normal((5, 8))
-    for options, choice in (({}, algorithms.sigma), ({"smooth_step": True}, algorithms.smooth_step)):
-        choices = module.Choices(**options)
-        right, left, slope = choices.choose(logit)
-        near(right, [[choice(z) for z in row] for row in logit])
-        near(left, [[choice(-z) for z in row] for row in logit])
-        gradcheck.check(lambda z, c=choices: c.choose(z)[0], logit, slope, np.ones_like(logit), "complex").expect()
-    mixture = module.mix(right, left)
-    near(mixture[:, 2], left[:, 0] * right[:, 1] * left[:, 4])
-    dright = module.mix_backward(right, left, mixture, weight)
-    gradcheck.check(lambda c: (weight * module.mix(c, 1 - c)).sum(), right, dright, method="complex").expect()
-    slope = module.Choices().choose(np.full((1, 1), np.float32(17)))[2]
-    np.testing.assert_allclose(slope, 4.1399375e-08, rtol=1e-6)
-    hard, other = module.Choices(straight_through=True).rounded(np.array([[-1.0, 0.0, 1.0]]), right, left)
-    near(hard, [[0, 1, 1]]), near(other, [[1, 0, 0]])
-    near(module.Choices(temperature=0.5).logit_scale((2, 3), np.dtype("d"), None), 2)
-    near(module.Choices(transpose_prob=1).logit_scale((2, 3), np.dtype("d"), rng), -np.ones((2, 3)))
-    assert 1.7 < module.Choices(noise=1).disturb(np.zeros((4000, 1)), rng).std() < 1.93  # pi / sqrt(3)
 
 
 def verify_path_fff(module):
@@ -163,38 +137,6 @@ def verify_moe(module):
     gradients_hold(lambda layer, x: forward(layer, x)[0], layer, x, grads, dx)
 
 
-def verify_gate(module):
-    """Deviation by hand; load against the oracle, its gradients and those of the softmax by complex step."""
-    rng = np.random.default_rng(0)
-    clean, noise_logit, noise, weight = rng.standard_normal((4, 5, 4))
-    near(module.deviation(np.array([0.0, 800.0])), [np.log(2) + 0.01, 800.01])
-
-    def load(clean, noise_logit):
-        score = clean + noise * module.deviation(noise_logit)
-        order = np.argsort(-score.real, axis=1)
-        return module.load(clean, noise_logit, score, order, 2), score, order
-
-    P, score, order = load(clean, noise_logit)
-    for b in range(5):
-        rivals = [algorithms.kth_excluding(score[b], 2, i) for i in range(4)]
-        u = (clean[b] - rivals) / module.deviation(noise_logit[b])
-        near(P[b], [(1 + math.erf(value / math.sqrt(2))) / 2 for value in u])
-    tape = SimpleNamespace(clean=clean, noise_logit=noise_logit, order=order, score=score)
-    dclean, dsigma, dscore = module.load_backward(tape, weight, 2)
-    slope = 1 / (1 + np.exp(-noise_logit))
-    dnoise = (dsigma + dscore * noise) * slope
-    for at, gradient, value in (
-        (clean, dclean + dscore, lambda z: load(z, noise_logit)[0]),
-        (noise_logit, dnoise, lambda z: load(clean, z)[0]),
-    ):
-        gradcheck.check(lambda z, value=value: (weight * value(z)).sum(), at, gradient, method="complex").expect()
-    gates = module.top_softmax(score, order[:, :2])
-    dsoft = module.top_softmax_backward(gates, weight)
-    gradcheck.check(
-        lambda z: (weight * module.top_softmax(z, order[:, :2])).sum(), score, dsoft, method="complex"
-    ).expect()
-
-
 def verify_tree(module):
     """The descent against the loops."""
     rng = np.random.default_rng(0)
@@ -252,44 +194,17 @@ def verify_optim(module):
     near(one.in_bias, np.full(3, 1 - 0.1 * 0.5 - 0.1))
 
 
-def verify_tapes(module):
-    """Wrong fields, and the tape of a twin."""
-    rng = np.random.default_rng(0)
-    layer, twin = (cases.make("DenseFF", rng) for _ in range(2))
-    _, tape = layer.forward(rng.standard_normal((4, 5)))
-    module.check(layer, tape, type(tape))
-    wrongs = {"lead": [(5,), 4, (-4,)], "logit": [tape.logit[:1], tape.logit.astype("f"), None], "hidden": [tape.x]}
-    for name, values in wrongs.items():
-        for value in values:
-            with pytest.raises((TypeError, ValueError)):
-                module.check(layer, replace(tape, **{name: value}), type(tape))
-    with pytest.raises(TypeError):
-        module.check(layer, SimpleNamespace(**vars(tape)), type(tape))
-    module.check_origin(tape, layer.in_weight[0], layer.in_bias[0], tape.logit)
-    with pytest.raises(ValueError, match="another layer"):
-        module.check_origin(tape, twin.in_weight[0], twin.in_bias[0], tape.logit)
-    module.check_range("node", np.array([0, 6]), 7)
-    for wrong in (-1, 7):
-        with pytest.raises(ValueError, match="node must lie in 0 to 6"):
-            module.check_range("node", np.array([0, wrong]), 7)
-
-
 FOUND = (AssertionError, TypeError, ValueError, KeyError, pytest.fail.Exception)  # what a check may say
 
 VERIFY = {name.removeprefix("verify_"): function for name, function in globals().items() if name.startswith("verify_")}
 
 FAULTS = {
     # wrong signs
-    "mixture's backward, sign": ("choices", "mass * (dright - dleft)", "mass * (dleft - dright)"),
-    "transposition forgets its sign": ("choices", "np.where(transposed, -scale, scale)", "scale + 0 * transposed"),
     "entropy's gradient, sign": ("losses", "entropy.sum() * scale, -logit", "entropy.sum() * scale, logit"),
     "squared error's gradient, sign": ("losses", "2 * difference /", "-2 * difference /"),
     "gradient ascent": ("optim", "p -= rate * g", "p += rate * g"),
     # transposed children
-    "children exchanged, forward": ("choices", "1::2] = mass * right", "1::2] = mass * left"),
-    "children exchanged, backward": ("choices", "left[:, nodes] * dleft + right[:, nodes] * dright", "right[:, nodes] * dleft + left[:, nodes] * dright"),
     "children exchanged, descent": ("tree", "2 * node + 1 + goes_right", "2 * node + 2 - goes_right"),
-    "a tie goes left in a leaf tree": ("choices", "return logit.real >= 0", "return logit.real > 0"),
     "a tie goes right in a path tree": ("path_fff", "return logit.real > 0", "return logit.real >= 0"),
     # missing biases
     "node bias missing": ("leaf_fff", "product(x, self.node_weight) + self.node_bias", "product(x, self.node_weight)"),
@@ -300,8 +215,6 @@ FAULTS = {
     "leaf out bias missing, backward": ("leaf_fff", " + dy @ self.leaf_out_bias.T", ""),
     # forgotten factors and terms
     "temperature forgotten, backward": ("leaf_fff", "dnode = dnode * tape.scale", "dnode = dnode * np.sign(tape.scale)"),
-    "sigmoid's derivative cut": ("choices", "return right, left, right * left", "return right, left, right"),
-    "a parent's mass is one child's": ("choices", "mass[:, 0::2] + mass[:, 1::2]", "mass[:, 0::2]"),
     "mixture forgotten in the leaves": ("leaf_fff", "dfolded *= mixture", "dfolded *= 1"),
     "mixture forgotten in the outputs": ("leaf_fff", "folded = (tape.hidden * mixture)", "folded = (tape.hidden)"),
     "balance dropped": ("leaf_fff", 'dmix = dmix + tapes.further("dmixture", dmixture, tape.mixture)', "pass"),
@@ -312,7 +225,6 @@ FAULTS = {
     "dense bias gradient by mean": ("dense_ff", "out_bias=dy.sum(0)", "out_bias=dy.mean(0)"),
     "batch size forgotten": ("losses", "- onehot) / logits.dtype.type(labels.size)", "- onehot)"),
     "balance half as steep": ("losses", "np.tile(2 * L / (B", "np.tile(L / (B"),
-    "smooth step is sigmoid": ("choices", "if self.smooth_step:", "if False:"),
     "smooth step without a band": ("activations", "z.real > 3, 3, z", "z.real > 9, 3, z"),
     "smooth step's slope, sign": ("activations", "(3 - z) * (3 + z) / 36", "(z - 3) * (3 + z) / 36"),
     "switch balance counts by mass": ("losses", "preferred = np.bincount(mixture.real.argmax(1), minlength=L).astype(mixture.dtype) / B", "preferred = mixture.mean(0)"),
@@ -328,11 +240,6 @@ FAULTS = {
     "expert out bias missing, backward": ("moe", ".sum(1) + dy[row] @ self.expert_out_bias[j]", ".sum(1)"),
     "the worst experts compute": ("moe", "np.argsort(-score.real", "np.argsort(score.real"),
     "the worst experts compute, routed": ("moe", "np.argsort(-score, axis", "np.argsort(score, axis"),
-    "an expert is its own rival": ("gate", "place < k, order", "place < 0, order"),
-    "the rival's score stands still": ("gate", "np.subtract.at(dscore,", "np.subtract.at(dscore.copy(),"),
-    "load's deviation forgotten, backward": ("gate", "return dclean, -dclean * u", "return dclean, 0 * dclean"),
-    "load scaled by noise": ("gate", "ndtr((clean - threshold)", "ndtr((score - threshold)"),
-    "no floor under the noise": ("gate", " + noise_logit.dtype.type(NOISE_FLOOR)", ""),
     "dx without the gate": ("moe", "dx + dclean @ self.gate_weight + ", "dx + "),
     "experts' balance half as steep": ("losses", "slope = 2 * E", "slope = E"),
     "balance forgets to subtract": ("losses", "(share - (share * share).sum())", "share"),
@@ -345,13 +252,6 @@ FAULTS = {
     "a decision is to blame for its own neuron": ("path_fff", "[..., ::-1] - gains", "[..., ::-1]"),
     "the way not taken ends too soon": ("path_fff", "sibling, D - 1 - t)", "sibling, D - 2 - t)"),
     "the slope of a rounded sigmoid": ("path_fff", "dlogit = dlogit + slope * self", "dlogit = dlogit + self"),
-    # tapes
-    "lead is not looked at": ("tapes", 'letters | {"B": math.prod(lead)}', 'letters | {"B": len(tape.x)}'),
-    "dtypes are not looked at": ("tapes", "        if not fits:", "        if False:"),
-    "shapes are not looked at": ("tapes", "if actual != shape and", "if False and"),
-    "any tape will do": ("tapes", "if type(tape) is not kind:", "if False:"),
-    "a twin's tape passes": ("tapes", "> slack and", "> 1e9 * slack and"),
-    "an index too far": ("tapes", "index.max() < n)", "index.max() <= n)"),
     # wrong by one in two thousand
     "one in two thousand": ("leaf_fff", "node_bias=dnode.sum(0)", "node_bias=1.0005 * dnode.sum(0)"),
 }  # fmt: skip
