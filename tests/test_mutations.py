@@ -230,7 +230,7 @@ FAULTS = {
     "switch balance counts by mass": ("losses", "preferred = np.bincount(mixture.real.argmax(1), minlength=L).astype(mixture.dtype) / B", "preferred = mixture.mean(0)"),
     "switch balance's gradient, depth": ("losses", "np.tile(L / (B * (L - 1))", "np.tile(L / B"),
     "gelu's density dropped": ("activations", "ndtr(z) + z * np.exp(-z * z / 2) / z.dtype.type(SQRT_2PI)", "ndtr(z)"),
-    "tanh not squared": ("activations", "1 - np.tanh(z) ** 2", "1 - np.tanh(z)"),
+    "tanh not squared": ("activations", "4 * e / (1 + e) ** 2", "4 * e / (1 + e)"),
     "softmax's inner product dropped": ("moe", "gate.top_softmax_backward(tape.gates, dgate)", "tape.gates * dgate"),
     "noise's deviation forgotten, backward": ("moe", "(dsigma + dscore * tape.noise)", "dsigma"),
     "softplus's slope dropped": ("moe", " * activations.sigmoid(tape.noise_logit)", ""),

@@ -12,6 +12,7 @@ import pytest
 
 from fffref import DenseFF, LeafFFF, training
 from fffref.formats import checkpoints
+from fffref.layers.activations import ACTIVATIONS
 from fffref.layers.choices import Choices
 from fffref.training import Classification, Recipe, losses, optim, schedules
 
@@ -230,6 +231,14 @@ def test_left_and_right_are_mirror_images_in_float32():
         exact = 1 / (1 + np.exp(z.astype(np.float64)))
     np.testing.assert_allclose(left, exact, rtol=1e-6, atol=1e-37)
     assert (slope[np.abs(z) < 80] > 0).all()
+
+
+def test_the_slope_of_tanh_does_not_cancel_in_float32():
+    """1 - tanh^2 is 0 from 9 on, and 3 % off at 7."""
+    z = np.linspace(-40, 40, 161, dtype=f32)
+    slope = ACTIVATIONS["tanh"].derivative(z)
+    np.testing.assert_allclose(slope, 1 / np.cosh(z.astype(np.float64)) ** 2, rtol=1e-5)
+    np.testing.assert_array_equal(slope, slope[::-1])
 
 
 def test_no_backward_pass_changes_its_arguments(rng):
