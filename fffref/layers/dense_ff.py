@@ -146,11 +146,12 @@ class DenseFF(Layer):
         tapes.check(self, tape, DenseTape)
         tapes.check_origin(tape, self.in_weight[0], self.in_bias[0], tape.logit)
         dy = self.gradient_rows(dy, tape.lead)  # (B, O)
+        # (B, O) -> (B, w)
         dlogit = (dy @ self.out_weight.T) * activations.get(self.activation).derivative(tape.logit)
         grads = DenseFF(
-            in_weight=dlogit.T @ tape.x,
+            in_weight=dlogit.T @ tape.x,  # (w, B) @ (B, I)
             in_bias=dlogit.sum(0),
-            out_weight=tape.hidden.T @ dy,
+            out_weight=tape.hidden.T @ dy,  # (w, B) @ (B, O)
             out_bias=dy.sum(0),
             activation=self.activation,
         )

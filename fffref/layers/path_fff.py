@@ -190,14 +190,14 @@ class PathFFF(Layer):
         dy = self.gradient_rows(dy, tape.lead)  # (B, O)
         out_weight = self._neurons(self.out_weight)
         dhidden = np.empty_like(tape.hidden)
-        for t, node in enumerate(tape.node.T):
+        for t, node in enumerate(tape.node.T):  # a visit of every sample at a time: (B, O), (B, O) -> (B,)
             dhidden[:, t] = np.einsum("bo,bo->b", dy, out_weight[node])
         dlogit = dhidden * activations.get(self.activation).derivative(tape.logit)
         if route_gradient is not None:
             slope = activations.sigmoid(tape.logit) * activations.mirrored_sigmoid(tape.logit)
             dlogit = dlogit + slope * self._right_less_left(tape, dy, dhidden)
 
-        dlogit = self._on_path(tape.node, dlogit)  # (B, KM), sparse
+        dlogit = self._on_path(tape.node, dlogit)  # (B, KD) -> (B, KM), sparse
         grads = PathFFF(
             in_weight=(dlogit.T @ tape.x).reshape(self.in_weight.shape),
             in_bias=(dlogit.T @ np.ones(len(dy), self.dtype)).reshape(self.in_bias.shape),

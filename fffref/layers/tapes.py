@@ -36,6 +36,7 @@ def check(layer, tape, kind, **letters):
     lead = tape.lead
     if type(lead) is not tuple or not all(isinstance(n, numbers.Integral) and n >= 0 for n in lead):
         raise ValueError(f"the tape's lead must be a tuple of lengths, got {lead!r}; {ADVICE}")
+    # once for all fields: both walk the layer
     sizes, layer_dtype = layer.sizes | letters | {"B": math.prod(lead)}, layer.dtype
     real = np.finfo(layer_dtype).dtype
     for name, dimensions, special in _spelled(kind):
@@ -86,7 +87,7 @@ def check_origin(tape, weight, bias, logit):
     logit : ndarray
         As recorded; its first entry counts, if there is one.
     """
-    if logit.size == 0:
+    if logit.size == 0:  # no rows, nothing to compare
         return
     x, weight, recorded = np.asarray(tape.x[0]), np.asarray(weight), np.asarray(logit).flat[0]
     computed, scale = x @ weight + bias, np.abs(x) @ np.abs(weight) + np.abs(bias)

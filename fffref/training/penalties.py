@@ -73,15 +73,15 @@ def penalty(layer, tape, settings):
 @penalty.register
 def _(layer: LeafFFF, tape, settings):
     """Node entropy, on the logits, and leaf balance, on the mixture."""
-    value, extra, of = 0, {}, layer.dtype.type
+    value, extra, of = 0, {}, layer.dtype.type  # weights in the layer's dtype: a float64 would widen all
     if settings.entropy_weight:
         weight, smooth = of(settings.entropy_weight), settings.choices.smooth_step
         entropy, dlogit = losses.node_entropy(tape.logit, settings.entropy_reduction, smooth)
-        value, extra["dlogit"] = weight * entropy, weight * dlogit
+        value, extra["dlogit"] = weight * entropy, weight * dlogit  # (B, N)
     if settings.balance_weight:
         weight = of(settings.balance_weight)
         balance, dmixture = losses.BALANCES[settings.balance](tape.mixture)
-        value, extra["dmixture"] = value + weight * balance, weight * dmixture
+        value, extra["dmixture"] = value + weight * balance, weight * dmixture  # (B, L)
     return value, extra
 
 
@@ -99,7 +99,7 @@ def _(layer: MoE, tape, settings):
     value, extra, weight = 0, {}, layer.dtype.type(settings.balance_weight)
     for name in ("gates", "load") if tape.load is not None else ("gates",):
         balance, gradient = losses.expert_balance(getattr(tape, name))
-        value, extra[f"d{name}"] = value + weight * balance, weight * gradient
+        value, extra[f"d{name}"] = value + weight * balance, weight * gradient  # (B, E)
     return value, extra
 
 

@@ -123,6 +123,7 @@ class Recipe:
                 "the compiled backward pass has no route gradient; leave fast as False, or route_gradient out"
             )
         start, _, _ = (self.at(progress) for progress in (0.0, 0.5, 1.0))  # each checks all that it holds
+        # what came as NumPy's scalar is kept as Python's, so that JSON takes it; schedules see to their own
         constant = {f.name for f in fields(self) if not callable(getattr(self, f.name))}
         values = vars(start) | vars(start.choices)
         checks.settle(self, **{name: values[name] for name in constant & set(values)})
@@ -164,7 +165,7 @@ def _fact(value):
     """A number or name as it is, an optimiser or schedule as its name and fields, any other function by values."""
     if dataclasses.is_dataclass(value):
         return {type(value).__name__: {f.name: _fact(getattr(value, f.name)) for f in fields(value)}}
-    if callable(value):
+    if callable(value):  # its repr would be an address, another in every process
         return {"function": [float(value(tenth / 10)) for tenth in range(11)]}
     return value
 
