@@ -44,7 +44,9 @@ def check(layer, tape, kind, **letters):
         if "optional" in special and array is None:
             continue
         shape = tuple(sizes[letter] for letter in dimensions)
-        actual, dtype = getattr(array, "shape", None), getattr(array, "dtype", None)
+        if isinstance(array, STRANGE) or not isinstance(array, (np.ndarray, np.number)):
+            raise TypeError(f"the tape's {name} must be a plain NumPy array, got {type(array).__name__}; {ADVICE}")
+        actual, dtype = array.shape, array.dtype
         if actual != shape and not ("or number" in special and actual == ()):
             raise ValueError(f"the tape's {name} must have shape {shape}, got {actual}; {ADVICE}")
         if "int" in special:
@@ -55,7 +57,9 @@ def check(layer, tape, kind, **letters):
             raise TypeError(f"the tape's {name} must have dtype {layer_dtype}, got {dtype}; {ADVICE}")
 
 
-ADVICE = "pass what forward of this very layer returned"
+ADVICE = "the tape comes from another layer, pass what forward of this one returned"
+
+STRANGE = (np.ma.MaskedArray, np.matrix)  # their arithmetic is another
 
 
 @functools.cache
@@ -93,4 +97,4 @@ def check_origin(tape, weight, bias, logit):
     computed, scale = x @ weight + bias, np.abs(x) @ np.abs(weight) + np.abs(bias)
     slack = np.sqrt(np.finfo(x.dtype).eps) * scale  # orders of summation differ, half of the digits do not
     if np.abs(computed - recorded) > slack and np.isfinite(scale):  # where x holds NaN or inf, nothing can be said
-        raise ValueError(f"the tape comes from another layer, or the weights have changed since; {ADVICE}")
+        raise ValueError(f"the tape's first logit is not that of these weights, or they have changed since; {ADVICE}")
