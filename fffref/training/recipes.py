@@ -71,7 +71,7 @@ class Recipe:
     ----------
     epochs, batch_size : int, at least 1
     optimizer : SGD or Adam
-        Or whatever has their `init` and `step`.
+        Or whatever has their `init` and `update`.
     learning_rate, entropy_weight, balance_weight : number or schedule *
     entropy_reduction, balance : str
         As in `Settings`.
@@ -111,7 +111,7 @@ class Recipe:
             batch_size=checks.integer("batch_size", self.batch_size, 1),
             fast=checks.flag("fast", self.fast),
         )
-        if not all(callable(getattr(self.optimizer, name, None)) for name in ("init", "step")):
+        if not all(callable(getattr(self.optimizer, name, None)) for name in ("init", "update")):
             raise TypeError(f"optimizer must be one, such as Adam() or SGD(0.9), got {self.optimizer!r}")
         start, _, _ = (self.at(progress) for progress in (0.0, 0.5, 1.0))  # each checks all that it holds
         constant = {f.name for f in fields(self) if not callable(getattr(self, f.name))}

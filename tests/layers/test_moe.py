@@ -252,7 +252,8 @@ def test_training_learns_digits_and_uses_all_experts(rng):
     data = datasets.load("mnist-small")
     layer = MoE.init(rng, 784, 10, n_experts=8, expert_width=8, k=2)
     recipe = training.Recipe(epochs=3, balance_weight=0.1)
-    layer, history = training.train(layer, training.Classification(data.x_train, data.y_train), recipe, progress=False)
+    task = training.Classification(data.x_train, data.y_train)
+    layer, history = training.train(layer, task, recipe, seed=1, progress=False)
     result = training.evaluate(layer, data.x_test, data.y_test)
     assert result["hard_accuracy"] > 0.88 and result["leaves_used"] == 8 and result["soft_accuracy"] is None
     assert sum(result["leaf_share"]) == pytest.approx(2) and max(result["leaf_share"]) < 0.6
