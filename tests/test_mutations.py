@@ -86,7 +86,7 @@ def verify_choices(module):
     gradcheck.check(lambda c: (weight * module.mix(c, 1 - c)).sum(), right, dright, method="complex").expect()
     slope = module.Choices().choose(np.full((1, 1), np.float32(17)))[2]
     np.testing.assert_allclose(slope, 4.1399375e-08, rtol=1e-6)
-    hard, other = module.Choices(straight_through=True).rounded(np.array([[-1.0, 0.0, 1.0]]), right, left)
+    hard, other = module.Choices(straight_through=True).rounded(np.array([[-1.0, 0.0, 1.0]]), np.zeros((1, 3)), np.zeros((1, 3)))
     near(hard, [[0, 1, 1]]), near(other, [[1, 0, 0]])
     near(module.Choices(temperature=0.5).logit_scale((2, 3), np.dtype("d"), None), 2)
     near(module.Choices(transpose_prob=1).logit_scale((2, 3), np.dtype("d"), rng), -np.ones((2, 3)))
