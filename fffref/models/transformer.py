@@ -253,10 +253,10 @@ class Transformer(Record):
         if ids.min() < 0 or ids.max() > last:
             wrong = ids.min() if ids.min() < 0 else ids.max()
             raise ValueError(f"ids must lie in 0 to {last}, got {wrong}; is the tokenizer this model's?")
-        return ids, np.zeros((ids.size // S, S), bool) if mask is None else _hidden_from(mask, ids.shape)
+        return ids, np.zeros((ids.size // S, S), bool) if mask is None else padding(mask, ids.shape)
 
 
-def _hidden_from(mask, shape):
+def padding(mask, shape):
     """Where nobody may look, (B, S), from a mask that says where one may."""
     mask = np.asarray(mask)
     if mask.dtype.kind not in "biu":

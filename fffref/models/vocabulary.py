@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import files
+
 MASK, UNKNOWN = "[MASK]", "[UNK]"  # what a masked model has beside its characters
 
 
@@ -19,7 +20,7 @@ class Characters:
     alphabet : str
         Each character once.
     masked : bool
-        Two tokens more, for what is hidden and for what is not in the alphabet; a model that fills gaps needs the first.
+        Two tokens more, for what is hidden and for what is unknown; a model that fills gaps needs the first.
     """
 
     alphabet: str
