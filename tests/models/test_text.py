@@ -149,7 +149,9 @@ def test_training_learns_a_text_that_repeats(ff, masked):
     model = small(characters, ff=ff, causal=not masked, experts=2)
     before = task.watch(model, Recipe().at(0))["validation_loss"]
     _, history = train(model, task, Recipe(epochs=3, batch_size=8, learning_rate=0.03), progress=False)
-    assert history[-1]["validation_loss"] < (0.87 if masked else 0.7) * before and history[-1]["loss"] < history[0]["loss"]
+    assert (
+        history[-1]["validation_loss"] < (0.87 if masked else 0.7) * before and history[-1]["loss"] < history[0]["loss"]
+    )
 
 
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path):
