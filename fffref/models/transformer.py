@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..layers.dense_ff import DenseFF
+from ..layers.path_fff import PathFFF
 from ..layers.record import Layer, Record
 from ..training.penalties import compiled, forward_training, penalty
 from . import parts
@@ -362,7 +363,7 @@ class Exchanged:
 
 @dataclass(frozen=True, eq=False)
 class InTraining:
-    """A model whose FF layers are computed by compiled forms, which share its weights: only what is visited."""
+    """A model whose FF layers are computed by compiled forms, which share its weights."""
 
     model: Transformer
     fast: list
@@ -372,13 +373,23 @@ class InTraining:
         return forward(self.model, self.fast, (ids, mask, at), settings, rng)
 
     def backward(self, tape, dlogits, extra=None):
-        """As `Transformer.backward`; gradients of FF layers hold `Rows`."""
+        """As `Transformer.backward`; gradients of path trees hold `Rows`."""
         return backward(self.model, self.fast, tape, dlogits, extra)
 
 
 @compiled.register
 def _(model: Transformer):
-    return InTraining(model, [None if ff is None else compiled(ff) for ff in model.ffs()])
+    """Path trees compute what they visit; other layers, and they are the larger part, their GELU."""
+    return InTraining(model, [_in_training(ff) for ff in model.ffs()])
+
+
+def _in_training(ff):
+    """An FF layer as `InTraining` runs it."""
+    from ..fast.gelu import quick  # imported where needed: Numba takes its time
+
+    if isinstance(ff, PathFFF):
+        return compiled(ff)
+    return None if ff is None else quick(ff)
 
 
 @penalty.register(Transformer)
