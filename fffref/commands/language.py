@@ -39,10 +39,11 @@ def run(arguments):
     """Do it; return the exit status."""
     from .. import checks
     from ..experiments import language, sweep
+    from ..models import text
 
     out = pathlib.Path(arguments.out)
     if not arguments.report:
-        steps = 40 if arguments.quick else checks.integer("--steps", arguments.steps, language.EPOCHS)
+        steps = 40 if arguments.quick else checks.integer("--steps", arguments.steps, text.EPOCHS)
         options = {"steps": steps, "text": arguments.text, "folder": arguments.data_folder}
         seeds = checks.integer("--seeds", arguments.seeds, 1)
         progress = False if arguments.json else "search"

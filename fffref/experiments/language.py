@@ -13,15 +13,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from .. import __version__, datasets, training
-from ..models import sizes, vocabulary
+from ..models import sizes, text, vocabulary
 from ..models.sizes import Sizes
-from ..models.text import CausalText
-from ..training.optim import Adam, Clipped
-from ..training.schedules import OneCycle
 from . import ngram
 
 RATES = (1e-3, 3e-3)
-EPOCHS = 20  # in a run, whatever its number of steps
 WATCHED = 4096  # held-out tokens by which leaves in use are counted
 GATE = "dense 512"  # what has to reach the published loss, with nanoGPT's initial values
 PUBLISHED, TOLERANCE = 1.88, 0.03  # nanoGPT's readme
@@ -73,7 +69,7 @@ class Run:
 
     def key(self):
         """Return a digest of what makes this run this run: sizes, recipe, text and seed."""
-        facts = [vars(self.sizes(1)), self.recipe().facts(), training.NUMERICS, self.text, self.seed]
+        facts = [vars(self.sizes(1)), self.recipe().facts(), training.NUMERICS, self.text, self.seed, self.steps]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
@@ -87,13 +83,8 @@ class Run:
         return Sizes(vocabulary=n_tokens, initial=self.initial, ff_bias=self.initial == "uniform", **ARMS[self.arm])
 
     def recipe(self):
-        """Return how it is trained: a tree of leaves by the hardening recipe, all else plainly."""
-        make = training.hardening if ARMS[self.arm]["ff"] == "leaf" else training.Recipe
-        optimizer = Clipped(Adam(beta2=0.99, weight_decay=0.1), 1.0)  # nanoGPT's
-        balance = {"balance_weight": 0.1} if ARMS[self.arm]["ff"] == "moe" else {}
-        schedule = OneCycle(self.learning_rate, warmup=0.05)
-        return make(epochs=EPOCHS, batch_size=self.batch_size, optimizer=optimizer, learning_rate=schedule, fast=True,
-                    **balance)  # fmt: skip
+        """Return how it is trained, see `models.text.recipe`."""
+        return text.recipe(ARMS[self.arm]["ff"], self.learning_rate, self.batch_size)
 
 
 def execute(run):
@@ -110,10 +101,10 @@ def execute(run):
         layer, of "leaves"; "neurons_stored", "neurons_engaged", "parameters"; "step_seconds".
     """
     characters, train, validation = _text(run.text, run.folder)
-    task = CausalText(train, validation, Sizes(vocabulary=1).context, epoch=max(1, run.steps // EPOCHS))
+    task = text.CausalText(train, validation, Sizes(vocabulary=1).context, epoch=max(1, run.steps // text.EPOCHS))
     model = sizes.draw(training.stream(run.seed, "weights"), run.sizes(len(characters)))
     start = time.perf_counter()
-    model, history = training.train(model, task, run.recipe(), run.seed, progress=False, watch_every=EPOCHS)
+    model, history = training.train(model, task, run.recipe(), run.seed, progress=False, watch_every=text.EPOCHS)
     seconds = time.perf_counter() - start
     ffs = [ff for ff in model.ffs() if ff is not None]
     return {
@@ -153,10 +144,10 @@ def _bottoms(path):
 @functools.lru_cache(maxsize=1)
 def _text(name, folder):
     """Vocabulary, training part and held-out part of a text, loaded once a process."""
-    text = datasets.text(name, folder)
-    characters = vocabulary.Characters.of(text)
-    ids = characters.encode(text)
-    task = CausalText.of(ids, 64)
+    content = datasets.text(name, folder)
+    characters = vocabulary.Characters.of(content)
+    ids = characters.encode(content)
+    task = text.CausalText.of(ids, 64)
     return characters, task.train, task.validation
 
 

@@ -235,7 +235,7 @@ def attention(x, part, hidden_from, causal=False):
     q *= part.factor
     scores = q @ k.swapaxes(2, 3)  # (B, h, S, S)
     if causal:
-        scores += _later(S, scores.dtype)
+        scores += later(S, scores.dtype)
     if hidden_from.any():
         scores += np.where(hidden_from, -np.inf, 0).astype(x.dtype)[:, None, None]
     weight = softmax(scores)
@@ -282,7 +282,7 @@ def split_heads(x, part, B):
 
 
 @functools.lru_cache(maxsize=32)
-def _later(length, dtype):
+def later(length, dtype):
     """-inf where a column's position is later than the row's, else 0: (S, S)."""
     return np.triu(np.full((length, length), -np.inf), 1).astype(dtype)
 

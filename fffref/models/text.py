@@ -11,10 +11,37 @@ import numpy as np
 
 from .. import checks
 from ..training import losses
+from ..training.optim import Adam, Clipped
 from ..training.penalties import CHOICES, options_used, penalty
+from ..training.recipes import Recipe, hardening
+from ..training.schedules import OneCycle
 from ..training.tasks import Task, digest
 
 AT_ONCE = 64  # sequences, in evaluation
+EPOCHS = 20  # of a run, whatever its number of steps: after each, a checkpoint is written
+
+
+def recipe(ff, learning_rate, batch_size):
+    """Return how a language model is trained: with nanoGPT's optimiser, a tree of leaves by the hardening recipe.
+
+    Parameters
+    ----------
+    ff : str
+        As in `Sizes`.
+    learning_rate : float
+        Peak of the one-cycle schedule.
+    batch_size : int
+
+    Returns
+    -------
+    Recipe
+    """
+    make = hardening if ff == "leaf" else Recipe
+    balance = {"balance_weight": 0.1} if ff == "moe" else {}
+    return make(
+        epochs=EPOCHS, batch_size=batch_size, learning_rate=OneCycle(learning_rate, warmup=0.05), fast=True,
+        optimizer=Clipped(Adam(beta2=0.99, weight_decay=0.1), 1.0), **balance,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
