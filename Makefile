@@ -2,11 +2,15 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test notebooks run-notebooks book bench bench-full lint clean
+.PHONY: demo lm test notebooks run-notebooks book bench bench-full lint clean
 .DELETE_ON_ERROR:
 
 demo: .venv/.installed
 	$(BIN)/fffref demo
+
+lm: .venv/.installed
+	$(BIN)/fffref lm train --steps 1500 --out lm --resume
+	$(BIN)/fffref lm sample lm --prompt "To be, or not to be" --characters 500
 
 test: .venv/.installed-test
 	$(BIN)/python -m pytest

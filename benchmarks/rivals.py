@@ -13,6 +13,7 @@ import fffref
 from fffref import DenseFF, PathFFF
 from fffref.fast import kernels
 from fffref.layers import activations
+from fffref.models import parts
 
 AVAILABLE = {name: find_spec(name) is not None for name in ("torch", "fastfeedforward")}
 
@@ -164,12 +165,15 @@ class TorchBert:
             return torch.from_numpy(np.ascontiguousarray(array))
 
         self.arch, self.width = bert.arch, width
-        self.words, self.positions = tensor(bert.words), tensor(bert.positions)
-        self.embedding_norm, self.final_norm = (tuple(map(tensor, n)) for n in (bert.embedding_norm, bert.final_norm))
+        table = parts.sinusoid(bert.max_length, bert.hidden_width).astype(bert.dtype)
+        self.words, self.positions = tensor(bert.embedding.words), tensor(bert.embedding.scale * table)
+        norm = lambda part: (tensor(part.weight), tensor(part.bias))  # noqa: E731
+        self.embedding_norm, self.final_norm = norm(bert.embedding.norm), norm(bert.final_norm)
         self.blocks = [
             {
-                "norms": [tuple(map(tensor, norm)) for norm in (block.norm1, block.norm2)],
-                "qkv": tensor(block.qkv), "dense": tensor(block.dense), "factor": float(block.norm_factor),
+                "norms": [norm(block.norm1), norm(block.norm2)],
+                "qkv": tensor(block.attention.qkv), "dense": tensor(block.attention.out),
+                "factor": block.attention.factor,
                 "in": tensor(block.ff.in_weight[0][:width]), "bias": tensor(block.ff.in_bias[0][:width]),
                 "out": tensor(block.ff.out_weight[0][:width]).T,
             }
