@@ -149,7 +149,7 @@ def blas_kernel():
 def kernels_digest():
     """A digest of the compiled kernels' text: a result belongs to the kernels that it was measured with."""
     folder = pathlib.Path(fffref.__file__).parent / "fast"
-    text = b"".join((folder / name).read_bytes() for name in ("kernels.py", "vectors.py"))
+    text = b"".join((folder / name).read_bytes() for name in ("kernels.py", "registers.py"))
     return hashlib.sha256(text).hexdigest()[:12]
 
 

@@ -2,7 +2,7 @@
 
 Plain functions of flat typed arrays, to be read and run as Python; the loop at the end of the file makes `NAME_jit`
 of each `NAME`. A kernel fills the arrays that it is given and trusts them; `base.py` and its neighbours check,
-allocate and call. Sums are added up in one order (`vectors.py`), so that a row's answer is the same bits alone, in a
+allocate and call. Sums are added up in one order (`registers.py`), so that a row's answer is the same bits alone, in a
 batch, and by any number of threads.
 
 The ladder, from what the paper says to what is shipped:
@@ -26,9 +26,9 @@ import numpy as np
 from numba import njit
 from numba.extending import register_jitable
 
-from .vectors import combine, combine_four, dot, dot_four, fence, prefetch
+from .registers import combine, combine_four, dot, dot_four, fence, prefetch
 
-VECTORS = "6a165d121241"  # digest of vectors.py: Numba's cache sees edits in this file alone
+REGISTERS = "6a165d121241"  # digest of registers.py: Numba's cache sees edits in this file alone
 FLAGS = {"nsz", "contract"}  # a product and a sum may be fused, sums keep their order, NaN and inf their meaning
 OPTIONS = {"fastmath": FLAGS, "nogil": True, "error_model": "numpy"}
 IDENTITY, RELU, TANH, GELU = range(4)

@@ -1,9 +1,10 @@
-"""What all layers and models share: a record of arrays, of records, and of tuples of records; a gradient is the same record.
+"""What layers and models share: a record of arrays, records and tuples of records; a gradient is the same record.
 
 There is no registry of parameters and no hidden state. Whatever walks the parameters (an optimiser, a
 checkpoint, a gradient check) walks `arrays()`, whose names have dots where records nest: "blocks.3.ff.in_weight".
 """
 
+import math
 from dataclasses import dataclass, fields, replace
 from typing import ClassVar
 
@@ -45,7 +46,7 @@ class Rows:
         if len(lead) == 0 or tuple(self.shape[len(lead) :]) != tail:
             raise ValueError(f"values {self.values.shape} are no rows of an array of shape {self.shape}")
         checks.array("index", self.index, self.values.shape[:1], np.intp)
-        n = int(np.prod(lead))
+        n = math.prod(lead)
         if len(self.index) and not (self.index[0] >= 0 and self.index[-1] < n and (np.diff(self.index) > 0).all()):
             raise ValueError(f"index must ascend within 0 to {n - 1}, each row once; add up rows that occur twice")
 
@@ -53,6 +54,15 @@ class Rows:
     def dtype(self):
         """That of the values."""
         return self.values.dtype
+
+    @property
+    def size(self):
+        """Number of entries of the whole array."""
+        return math.prod(self.shape)
+
+    def __len__(self):
+        """Length of the whole array's first axis."""
+        return self.shape[0]
 
     def rows_of(self, array):
         """View `array`, of the shape of the whole, as rows: (..., I) -> (n, I)."""
@@ -87,15 +97,11 @@ class Record:
         for name in self.SHAPES:
             if not isinstance(getattr(self, name), (np.ndarray, Rows)):
                 raise TypeError(f"{name} must be a NumPy array, got {type(getattr(self, name)).__name__}")
-        dtype = None
         for name, value in self._fields():
             _check_field(name, value)
-            if isinstance(value, OPTIONS) or (isinstance(value, tuple) and not value):
-                continue
-            for part in value if isinstance(value, tuple) else (value,):
-                if dtype is not None and part.dtype not in (dtype, None):
-                    raise TypeError(f"{name} must have dtype {dtype}, as what precedes it, got {part.dtype}; convert it")
-                dtype = dtype or part.dtype
+            for part in _parts(value):
+                if part.dtype not in (self.dtype, None):
+                    raise TypeError(f"{name} must have dtype {self.dtype}, got {part.dtype}; convert one side")
         sizes = {}
         for name, letters in self.SHAPES.items():
             shape = getattr(self, name).shape
@@ -156,15 +162,15 @@ class Record:
     def dtype(self):
         """The one dtype of all arrays, and of all inputs and outputs; None where there is no array."""
         for _, value in self._fields():
-            for part in value if isinstance(value, tuple) else (value,):
-                if not isinstance(part, OPTIONS) and part.dtype is not None:
+            for part in _parts(value):
+                if part.dtype is not None:
                     return part.dtype
         return None
 
     @property
     def n_parameters(self):
         """Number of scalars in all arrays."""
-        return sum(int(np.prod(array.shape)) for array in self.arrays().values())
+        return sum(array.size for array in self.arrays().values())
 
     def _fields(self):
         """Names and values of the fields, in their order."""
@@ -190,6 +196,13 @@ class Record:
                 parts[int(i)][rest] = array
             changes[name] = tuple(record._with(part) for record, part in zip(value, parts, strict=True))
         return replace(self, **changes)
+
+
+def _parts(value):
+    """The arrays or records that a field holds; nothing for an option."""
+    if isinstance(value, OPTIONS):
+        return ()
+    return value if isinstance(value, tuple) else (value,)
 
 
 def _check_field(name, value):
