@@ -128,6 +128,28 @@ def masked_step(layer, x, dy):
     return step
 
 
+def conditional_step(model, x, dy):
+    """Forward and backward of a layer, or of its compiled form, in the shape of `masked_step`."""
+
+    def step():
+        y, tape = model.forward(x)
+        return y, *model.backward(tape, dy)
+
+    return step
+
+
+def training(step, layer, optimizer, state, rate=1e-4):
+    """A function that takes one step of training in place, the optimiser's part included."""
+
+    def run():
+        _, grads, _ = step()
+        if isinstance(grads, tuple):
+            grads = PathFFF(*(gradient[None] for gradient in grads), layer.activation)
+        optimizer.update(layer, grads, state, 0, rate)
+
+    return run
+
+
 def published_leaf(layer):
     """The first paper's package in evaluation mode; it drops the leaf output bias, so ours must be 0 to agree."""
     import torch

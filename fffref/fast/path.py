@@ -4,6 +4,7 @@
 """
 
 import numbers
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -138,10 +139,10 @@ class FastPath(CompiledLayer):
             fields = self._checked_fields(tape)
         except (TypeError, ValueError) as error:
             raise type(error)(f"tape comes from another layer; pass what forward of this one returned ({error})") from None
-        return PathTape(*fields)
+        return replace(tape, **fields)
 
     def _checked_fields(self, tape):
-        """The fields of a tape, each of them checked: x, lead, node, logit, hidden."""
+        """The arrays of a tape by name, each of them checked."""
         lead = tape.lead
         if type(lead) is not tuple or not all(isinstance(n, numbers.Integral) and n >= 0 for n in lead):
             raise ValueError(f"lead must be a tuple of lengths, got {lead!r}")
@@ -155,7 +156,8 @@ class FastPath(CompiledLayer):
             raise ValueError(f"node must be integers of shape {logit.shape}, got {node.dtype} {node.shape}")
         if node.size and not 0 <= node.min() <= node.max() < len(self.weights.in_weight):
             raise ValueError(f"node must lie in 0 to {len(self.weights.in_weight) - 1}")
-        return plain(x), lead, plain(node.astype(np.intp, copy=False)), plain(logit), plain(hidden)
+        arrays = {"x": x, "node": node.astype(np.intp, copy=False), "logit": logit, "hidden": hidden}
+        return {name: plain(array) for name, array in arrays.items()}
 
     def _visits(self, tape):
         """Sort all visits of a batch by their neurons."""
