@@ -334,12 +334,12 @@ def verify_registers(module):
     """Compiled anew: sums over whole registers and over what remains, one row or four, in one order."""
     rng = np.random.default_rng(0)
     x, rows = (rng.standard_normal((6, 150)).astype(np.float32) for _ in range(2))
-    h, n, i = rng.standard_normal((6, 20)).astype(np.float32), rng.integers(0, 6, 20), (3, 0, 5, 2)
+    h, n, i = rng.standard_normal((6, 20)).astype(np.float32), np.tile(rng.integers(0, 6, 20), (6, 1)), (3, 0, 5, 2)
 
     @numba.njit
     def run(x, rows, h, n, i, y, z, four, one):
         for q in range(6):
-            module.combine(h[q], n, rows, y[q], False)
+            module.combine(h, n, rows, y, (q,), False)
         module.combine_four(h, i, n, rows, z, False)
         for q in range(6):
             four[q] = module.dot_four(x, i, rows, (q, q, 2, 3))[0]
@@ -350,7 +350,7 @@ def verify_registers(module):
     run(x, rows, h, n, i, y, z, four, one)
     np.testing.assert_allclose(one, rows @ x[3], rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(four, one)
-    np.testing.assert_allclose(y, h @ rows[n], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(y, h @ rows[n[0]], rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(z[list(i)], y[list(i)])
     assert np.isnan(z[[1, 4]]).all()
 
