@@ -6,11 +6,12 @@ its record. The state is a tuple of records (velocities, moments), so that a che
 Where a gradient is `Rows`, only those rows move: what was not visited is neither read nor written.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from .. import checks
+from ..layers.record import Rows
 
 BLOCK = 1 << 14  # numbers at a time: temporaries stay in the cache
 
@@ -205,3 +206,45 @@ class Adam(Optimizer):
             np.multiply(p, shrink, out=part)
             p -= part
         p -= moved
+
+
+@dataclass(frozen=True)
+class Clipped:
+    """An optimiser whose gradients are shortened to a length: g <- g min(1, length / |g|), |g| over all arrays.
+
+    Parameters
+    ----------
+    optimizer : SGD or Adam
+    length : float, above 0
+
+    References
+    ----------
+    Pascanu, Mikolov and Bengio, "On the difficulty of training recurrent neural networks", arXiv 1211.5063.
+    """
+
+    optimizer: Optimizer
+    length: float = 1.0
+
+    def __post_init__(self):
+        checks.number("length", self.length, "(0, inf)")
+
+    def init(self, layer):
+        """Return the state before the first step."""
+        return self.optimizer.init(layer)
+
+    def step(self, layer, grads, state, count, learning_rate):
+        """Return layer and state after one step, as in `Optimizer.step`."""
+        return self.optimizer.step(layer, self.clipped(grads), state, count, learning_rate)
+
+    def update(self, layer, grads, state, count, learning_rate):
+        """Take one step in place, as in `Optimizer.update`."""
+        self.optimizer.update(layer, self.clipped(grads), state, count, learning_rate)
+
+    def clipped(self, grads):
+        """Return the gradients, shortened where they are longer than `length`; a length that is not finite stays."""
+        values = [g.values if isinstance(g, Rows) else g for g in grads.arrays().values()]
+        norm = float(np.sqrt(sum(float(np.vdot(v, v).real) for v in values)))
+        if not norm > self.length or not np.isfinite(norm):
+            return grads
+        factor = grads.dtype.type(self.length / norm)
+        return grads.map(lambda g: replace(g, values=g.values * factor) if isinstance(g, Rows) else g * factor)
