@@ -20,8 +20,10 @@ from numba import njit
 from tqdm import tqdm
 
 import fffref
-from fffref import DenseFF, LeafFFF, PathFFF, cmm, tree
-from fffref.layer import aligned
+from fffref import DenseFF, LeafFFF, PathFFF
+from fffref.fast import kernels
+from fffref.layers import tree
+from fffref.layers.record import aligned
 
 WIDTH, DEPTH = 768, 11  # UltraFastBERT-1x11: 4095 neurons stored, 12 engaged
 RNG = np.random.default_rng(0)
@@ -70,13 +72,13 @@ def rows_of(title, threads, times, per, base):
 @njit
 def _one_by_one(in_weight, in_bias, out_weight, kind, x, y):
     for i in range(len(x)):
-        cmm._cmm_jit(in_weight, in_bias, out_weight, 1, kind, x[i], y[i])
+        kernels._cmm_jit(in_weight, in_bias, out_weight, 1, kind, x[i], y[i])
 
 
 @njit
 def _one_by_one_plain(in_weight, in_bias, out_weight, kind, x, y):
     for i in range(len(x)):
-        cmm._cmm_plain_jit(in_weight, in_bias, out_weight, 1, kind, x[i], y[i])
+        kernels._cmm_plain_jit(in_weight, in_bias, out_weight, 1, kind, x[i], y[i])
 
 
 def compiled_loop(loop, fast):
@@ -241,13 +243,13 @@ def training_step(threads, full):
     return [row | {"neurons_touched": len(rows.node)} for row in found]
 
 
-@njit(fastmath=cmm.FLAGS)
+@njit(fastmath=kernels.FLAGS)
 def _read_rows(rows, x, repeats):
     """One dot product a row, as CMM does: `x` stays in the nearest cache, the rows come from where they are."""
     total = x.dtype.type(0)
     for _ in range(repeats):
         for i in range(len(rows)):
-            total += cmm._dot_jit(rows[i], x)
+            total += kernels._dot_jit(rows[i], x)
     return total
 
 

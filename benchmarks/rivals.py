@@ -10,7 +10,9 @@ import numpy as np
 from scipy.special import ndtr
 
 import fffref
-from fffref import DenseFF, PathFFF, activations, cmm
+from fffref import DenseFF, PathFFF
+from fffref.fast import kernels
+from fffref.layers import activations
 
 AVAILABLE = {name: find_spec(name) is not None for name in ("torch", "fastfeedforward")}
 
@@ -90,7 +92,7 @@ def masked_dense(layer, threads):
         for _ in range(layer.depth + 1):
             mask[every, node] = 1
             node = 2 * node + 1 + (z[every, node] + b[node] > 0)
-        dense._run(cmm._activate_rows_jit, (b, cmm.KINDS[layer.activation]), (z,))
+        dense._run(kernels._activate_rows_jit, (b, kernels.KINDS[layer.activation]), (z,))
         z *= mask
         return z @ V
 

@@ -17,7 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from fffref import LeafFFF, training
-from fffref.optim import SGD
+from fffref.training.optim import SGD
 
 N_IN, N_OUT, DEPTH, LEAF_WIDTH, BATCH = 768, 10, 7, 8, 256
 RATE = 0.1

@@ -27,10 +27,12 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 import fffref
-from fffref import bert as model
-from fffref import counting, files, plots, presets, released
-from fffref.bert import Bert
-from fffref.layer import aligned
+from fffref import counting, files, plots
+from fffref.counting import presets
+from fffref.formats import ultrafastbert
+from fffref.layers.record import aligned
+from fffref.models import bert as model
+from fffref.models.bert import Bert
 
 CASES = {"1 x 16": (1, 16, 15), "1 x 128": (1, 128, 11), "32 x 128": (32, 128, 3)}  # sequences, tokens, rounds
 THREADS = (1, 2)
@@ -170,7 +172,7 @@ def visited(bert, ids):
 
 def time_loading(folder, threads):
     """One process, from `Bert.load` to the logits of 1 x 128, Numba's start-up included; and its peak memory."""
-    ids = np.random.default_rng(0).integers(0, released.load(folder)[0].vocabulary, (1, 128))
+    ids = np.random.default_rng(0).integers(0, ultrafastbert.load(folder)[0].vocabulary, (1, 128))
     marks = [time.perf_counter()]
     bert = Bert.load(folder, fast=True, threads=threads)
     marks.append(time.perf_counter())
@@ -355,11 +357,11 @@ def measured(options):
     rows, more = [], ["--quick"] if options.quick else []
     jobs = [(what, threads) for what in (*(options.only or CASES), "load") for threads in THREADS] + [("mapping", 1)]
     with tempfile.TemporaryDirectory() as folder:
-        arch = released.Arch(layers=2) if options.quick else released.Arch()
-        tensors = released.draw(np.random.default_rng(0), arch)
-        released.save(folder, arch, tensors | {released.OUT: tensors[released.WORDS]})
+        arch = ultrafastbert.Arch(layers=2) if options.quick else ultrafastbert.Arch()
+        tensors = ultrafastbert.draw(np.random.default_rng(0), arch)
+        ultrafastbert.save(folder, arch, tensors | {ultrafastbert.OUT: tensors[ultrafastbert.WORDS]})
         del tensors
-        size = (pathlib.Path(folder) / released.WEIGHTS).stat().st_size
+        size = (pathlib.Path(folder) / ultrafastbert.WEIGHTS).stat().st_size
         for what, threads in tqdm(jobs, unit="case"):
             arguments = ["--child", what, "--folder", folder, *more]
             if what != "load":

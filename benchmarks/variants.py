@@ -9,23 +9,24 @@ import measure
 import numpy as np
 from numba import njit
 
-from fffref import PathFFF, cmm
-from fffref.layer import aligned
+from fffref import PathFFF
+from fffref.fast import kernels
+from fffref.layers.record import aligned
 
 WIDTH, LEVELS, BATCH = 768, 12, 16384
-OPTIONS = {name: value for name, value in cmm.OPTIONS.items() if name != "cache"}
+OPTIONS = {name: value for name, value in kernels.OPTIONS.items() if name != "cache"}
 
 
 @njit(**OPTIONS)
 def _axpy_a_level(in_weight, in_bias, out_weight, n_trees, kind, x, node, logit, hidden, y):
     for i in range(len(x)):
-        cmm._cmm_plain_jit(in_weight, in_bias, out_weight, n_trees, kind, x[i], y[i])
+        kernels._cmm_plain_jit(in_weight, in_bias, out_weight, n_trees, kind, x[i], y[i])
 
 
 @njit(**OPTIONS)
 def _two_passes_a_row(in_weight, in_bias, out_weight, n_trees, kind, x, node, logit, hidden, y):
     for i in range(len(x)):
-        cmm._cmm_jit(in_weight, in_bias, out_weight, n_trees, kind, x[i], y[i])
+        kernels._cmm_jit(in_weight, in_bias, out_weight, n_trees, kind, x[i], y[i])
 
 
 def variant(rows_in_turn=1, ahead_x=False, ahead_y=True, ahead_children=0, by_path=False):
@@ -41,28 +42,28 @@ def variant(rows_in_turn=1, ahead_x=False, ahead_y=True, ahead_children=0, by_pa
                     n = node[i, t]
                     if t + 1 < LEVELS:
                         for j in range(0, ahead_children, 16):
-                            cmm._prefetch_item(in_weight, 2 * n + 1, j)
-                            cmm._prefetch_item(in_weight, 2 * n + 2, j)
-                    logit[i, t] = cmm._dot_jit(x[i], in_weight[n]) + in_bias[n]
+                            kernels._prefetch_item(in_weight, 2 * n + 1, j)
+                            kernels._prefetch_item(in_weight, 2 * n + 2, j)
+                    logit[i, t] = kernels._dot_jit(x[i], in_weight[n]) + in_bias[n]
                     if t + 1 < LEVELS:
                         node[i, t + 1] = 2 * n + 1 + (logit[i, t] > 0)
                     if ahead_x and t == 0:
-                        cmm.prefetch(x, i + rows_in_turn, 1)
+                        kernels.prefetch(x, i + rows_in_turn, 1)
         order = np.arange(len(x))
         if by_path:
-            cmm._group_jit(node[:, LEVELS - 1].copy(), np.empty(len(in_weight) + 1, np.intp), order)
+            kernels._group_jit(node[:, LEVELS - 1].copy(), np.empty(len(in_weight) + 1, np.intp), order)
         for r in range(len(x)):
             i = order[r]
             if ahead_y and r + 1 < len(x):
-                cmm.prefetch(y, order[r + 1], 1)
-            cmm._activate_jit(kind, logit[i], hidden[i])
-            cmm._combine_jit(hidden[i], node[i], out_weight, y[i])
+                kernels.prefetch(y, order[r + 1], 1)
+            kernels._activate_jit(kind, logit[i], hidden[i])
+            kernels._combine_jit(hidden[i], node[i], out_weight, y[i])
 
     return kernel
 
 
 KERNELS = {
-    "the library's": cmm._path_rows_jit,
+    "the library's": kernels._path_rows_jit,
     "dot and axpy a level": _axpy_a_level,
     "two passes a row": _two_passes_a_row,
     "one row after the other": variant(),
@@ -93,10 +94,10 @@ def main():
     y, expected = np.zeros_like(x), layer.forward_hard(x)
 
     def caller(kernel, weights):
-        return lambda: kernel(*weights, 1, cmm.KINDS["gelu"], x, *room, y)
+        return lambda: kernel(*weights, 1, kernels.KINDS["gelu"], x, *room, y)
 
     contestants = {name: caller(kernel, weights) for name, kernel in KERNELS.items()}
-    contestants["weights 16 bytes off a cache line"] = caller(cmm._path_rows_jit, off_line)
+    contestants["weights 16 bytes off a cache line"] = caller(kernels._path_rows_jit, off_line)
     for call in contestants.values():
         y[...] = np.nan
         call()

@@ -4,10 +4,10 @@ Layers: `LeafFFF` (arXiv 2308.14711), `PathFFF` (arXiv 2311.10770), `DenseFF` an
 `jit(layer)` compiles any of them but the last for inference on the CPU; Numba is imported when it is first asked for.
 """
 
-from .dense_ff import DenseFF
-from .leaf_fff import LeafFFF
-from .moe import MoE
-from .path_fff import PathFFF
+from .layers.dense_ff import DenseFF
+from .layers.leaf_fff import LeafFFF
+from .layers.moe import MoE
+from .layers.path_fff import PathFFF
 
 __all__ = ["DenseFF", "LeafFFF", "MoE", "PathFFF", "jit"]
 __version__ = "0.1.0"

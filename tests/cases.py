@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from fffref import DenseFF, LeafFFF, MoE, PathFFF
-from fffref.activations import ACTIVATIONS
+from fffref.layers.activations import ACTIVATIONS
 
 KINDS = ("LeafFFF", "PathFFF", "DenseFF")  # those with a compiled form
 LAYERS = (*KINDS, "MoE")

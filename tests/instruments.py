@@ -7,10 +7,10 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from fffref import activations
-from fffref.counting import Work
-from fffref.layer import Layer
-from fffref.path_fff import PathFFF
+from fffref.counting.layers import Work
+from fffref.layers import activations
+from fffref.layers.path_fff import PathFFF
+from fffref.layers.record import Layer
 
 # ---------------------------------------------------------------------- what is read
 

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fffref import DenseFF, LeafFFF, gradcheck, losses, training
+from fffref import DenseFF, LeafFFF, gradcheck, training
+from fffref.training import losses
 
 
 def cubes(x):

@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fffref import gradcheck, leaf_fff, losses, training
-from fffref.activations import ACTIVATIONS
+from fffref import gradcheck, training
+from fffref.layers import leaf_fff
+from fffref.layers.activations import ACTIVATIONS
+from fffref.training import losses
 
 LIMITS = {"complex": 1e-12, "central": 1e-6}  # the promise, whatever gradcheck's own tolerances are
 methods = pytest.mark.parametrize("method", LIMITS)

@@ -19,11 +19,12 @@ FOLDER = pathlib.Path(fffref.__file__).parent
 
 def module_with(name, old=None, new=None):
     """The module `name` of the package, with `old` replaced by `new` in its text."""
-    text = (FOLDER / f"{name}.py").read_text()
+    (file,) = FOLDER.rglob(f"{name}.py")
+    text = file.read_text()
     if old is not None:
         assert text.count(old) == 1, f"{old!r} occurs {text.count(old)} times in {name}.py"
         text = text.replace(old, new)
-    mutant = f"fffref.{name}_mutant"
+    mutant = ".".join(["fffref", *file.parent.relative_to(FOLDER).parts, f"{name}_mutant"])
     spec = importlib.util.spec_from_loader(mutant, loader=None)
     module = importlib.util.module_from_spec(spec)
     sys.modules[mutant] = module  # dataclasses look their module up

@@ -8,7 +8,8 @@ import browser
 import numpy as np
 import pytest
 
-from fffref import LeafFFF, losses
+from fffref import LeafFFF
+from fffref.training import losses
 
 STATIC = pathlib.Path(__file__).parent.parent / "docs" / "_static"
 pytestmark = pytest.mark.skipif(

@@ -4,8 +4,8 @@ import cases
 import numpy as np
 import pytest
 
-from fffref import losses
-from fffref.activations import ACTIVATIONS
+from fffref.layers.activations import ACTIVATIONS
+from fffref.training import losses
 
 torch = pytest.importorskip("torch")
 FUNCTIONS = {

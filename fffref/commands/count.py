@@ -62,7 +62,8 @@ examples:
 
 def run(arguments):
     """Do it; return the exit status."""
-    from .. import checks, presets
+    from .. import checks
+    from ..counting import presets
 
     if arguments.list:
         report, text = _listed(presets.PRESETS)

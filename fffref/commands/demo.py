@@ -19,7 +19,7 @@ neurons engaged of 143 stored, it comes within a few points of a dense net that 
 
 def run(arguments):
     """Do it; return the exit status."""
-    from .. import demo
+    from ..experiments import demo
 
     quiet = arguments.json
     report = demo.run(arguments.out, arguments.seed, not quiet, shared.nothing if quiet else print)

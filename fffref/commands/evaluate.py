@@ -22,7 +22,8 @@ has no entropy either."""
 
 def run(arguments):
     """Do it; return the exit status."""
-    from .. import checkpoints, datasets, training
+    from .. import datasets, training
+    from ..formats import checkpoints
 
     found = checkpoints.load(arguments.checkpoint)
     layer, history = found.layer, found.info.get("history", [])

@@ -40,7 +40,7 @@ examples:
 def run(arguments):
     """Do it; return the exit status."""
     from .. import checks
-    from ..bert import Bert
+    from ..models.bert import Bert
 
     folder = pathlib.Path(arguments.folder)
     tokenizer = _tokenizer(folder / "tokenizer.json")

@@ -23,7 +23,7 @@ step is good to rounding, 1e-16. A gradient is called wrong above 1e-6 and 1e-12
 
 def run(arguments):
     """Do it; return the exit status."""
-    from .. import demo
+    from ..experiments import demo
 
     layer = shared.layer_maker(arguments)(arguments.n_in, arguments.n_out).astype(np.float64)
     rows = demo.gradient_rows({type(layer).__name__: layer}, np.random.default_rng(arguments.seed))

@@ -62,30 +62,31 @@ def run(arguments):
 
 def _module(arguments, source, out):
     """State dict to LeafFFF."""
-    from .. import checkpoints, foreign
+    from ..formats import checkpoints, fastfeedforward
 
-    tensors = foreign.mapped(source)
-    layer = foreign.leaf_fff(tensors, arguments.activation or "relu", arguments.prefix)
+    tensors = fastfeedforward.mapped(source)
+    layer = fastfeedforward.leaf_fff(tensors, arguments.activation or "relu", arguments.prefix)
     checkpoints.save(out, layer, info={"imported_from": source.name})
-    return _report(layer, out, [name for name in foreign.STATISTICS if arguments.prefix + name in tensors])
+    return _report(layer, out, [name for name in fastfeedforward.STATISTICS if arguments.prefix + name in tensors])
 
 
 def _layer(arguments, source, out):
     """One FF layer of an UltraFastBERT."""
-    from .. import checkpoints, released
+    from ..formats import checkpoints, ultrafastbert
 
-    arch, tensors = released.load(source)
-    layer = released.ff_layer(arch, tensors, arguments.layer)
+    arch, tensors = ultrafastbert.load(source)
+    layer = ultrafastbert.ff_layer(arch, tensors, arguments.layer)
     checkpoints.save(out, layer, info={"imported_from": source.name, "layer": arguments.layer})
     return _report(layer, out)
 
 
 def _back(arguments, source, out):
     """LeafFFF to state dict."""
-    from .. import LeafFFF, checkpoints, foreign
+    from .. import LeafFFF
+    from ..formats import checkpoints, fastfeedforward
 
     layer = checkpoints.load(source, LeafFFF).layer
-    foreign.write(out, foreign.fastfeedforward(layer, arguments.prefix))
+    fastfeedforward.write(out, fastfeedforward.fastfeedforward(layer, arguments.prefix))
     return _report(layer, out)
 
 

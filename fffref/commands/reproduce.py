@@ -72,7 +72,9 @@ def _add_sweep(command, epochs=True):
 
 def run(arguments):
     """Do a sweep; return the exit status."""
-    from .. import datasets, experiments, sweep
+    from .. import datasets
+    from ..experiments import runs as experiments
+    from ..experiments import sweep
 
     for name, value in (QUICK if arguments.quick else FULL).items():
         if getattr(arguments, name, None) is None:
@@ -91,7 +93,8 @@ def run(arguments):
 
 def _runs(arguments):
     """The runs that are asked for."""
-    from .. import checks, datasets, experiments
+    from .. import checks, datasets
+    from ..experiments import runs as experiments
 
     names = [checks.one_of("data set", name, datasets.NAMES) for name in arguments.data.split(",")]
     seeds = checks.integer("--seeds", arguments.seeds, 1)
@@ -106,7 +109,8 @@ def _runs(arguments):
 
 def run_report(arguments):
     """Write the report; return the exit status."""
-    from .. import files, plots, report
+    from .. import files, plots
+    from ..experiments import report
 
     by_epochs, set_aside = report.read(arguments.files)
     folder = files.folder(arguments.out)

@@ -5,7 +5,8 @@ import json
 
 import numpy as np
 
-from .. import activations, checks
+from .. import checks
+from ..layers import activations
 
 
 class Parser(argparse.ArgumentParser):

@@ -62,7 +62,8 @@ def run(arguments):
 
 def _recipe(arguments):
     """The named recipe, with what the arguments change."""
-    from .. import schedules, training
+    from .. import training
+    from ..training import schedules
 
     changes = {
         name: value

@@ -1,0 +1,315 @@
+"""What a layer stores, what it engages, and what that costs: exact integers, from sizes or from a real layer.
+
+    counting.path_fff(768, 768, depth=11)            a `Count`; also dense_ff, leaf_fff, moe
+    counting.of(layer)                               the same, of a real layer
+    count.parameters, count.parameters_engaged       stored; touched by hard inference of one sample
+    count.neurons_stored, count.neurons_engaged      4095 and 12
+    count.inference, count.forward, count.backward   `Work` of one sample: multiply_adds, elementwise, flops
+    count.bytes_stored(dtype), count.bytes_touched(dtype)
+    count.speed_up(width)                            a dense layer's multiply-adds over ours: 341.25
+    counting.amdahl(share, factor)                   what that makes of the whole
+
+Whole models are in `transformers.py`, which takes a `Count` as its feedforward layer.
+
+The convention. A *multiply-add* is a product added to a sum, as in a dot product: 2 FLOPs. Everything else is
+*elementwise*, 1 FLOP for each number that comes out: a bias added, an activation, sigmoid or derivative (however
+many instructions it takes), a product or sum that is not part of a dot product. Choosing a child, looking up a row
+and updating parameters cost nothing here. FLOPs say how much is computed, not how long it takes.
+
+# I inputs, O outputs, w width, d depth, N = 2^d - 1 nodes, L = 2^d leaves, l leaf width, K trees, E experts
+"""
+
+from dataclasses import dataclass
+
+from .. import checks
+from ..layers import tree
+from ..layers.dense_ff import DenseFF
+from ..layers.leaf_fff import LeafFFF
+from ..layers.moe import MoE
+from ..layers.path_fff import PathFFF
+
+BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "int8": 1}
+
+
+@dataclass(frozen=True)
+class Work:
+    """Arithmetic operations. Sums with `+`, multiples with `*`.
+
+    Attributes
+    ----------
+    multiply_adds : int
+        Products added to a sum.
+    elementwise : int
+        All else: biases, activations, mixing.
+    """
+
+    multiply_adds: int
+    elementwise: int = 0
+
+    @property
+    def flops(self):
+        """2 multiply_adds + elementwise."""
+        return 2 * self.multiply_adds + self.elementwise
+
+    def __add__(self, other):
+        return Work(self.multiply_adds + other.multiply_adds, self.elementwise + other.elementwise)
+
+    def __mul__(self, times):
+        return Work(times * self.multiply_adds, times * self.elementwise)
+
+    __rmul__ = __mul__
+
+
+@dataclass(frozen=True)
+class Count:
+    """What a feedforward layer stores and engages, and what one sample costs.
+
+    Attributes
+    ----------
+    name : str
+    n_in, n_out : int
+    neurons_stored, neurons_engaged : int
+        Routing neurons included. They are the *training size* and the *inference size* of the first paper.
+    training_width, inference_width : int
+        Neurons with a row of output weights, stored and engaged: the routing nodes of a `LeafFFF` have none.
+    parameters, parameters_engaged : int
+        Scalars stored; scalars that hard inference of one sample reads.
+    inference : Work
+        Hard forward pass.
+    forward, backward : Work
+        Of training; soft for `LeafFFF`. The backward pass yields all parameters' and the input's gradients.
+
+    Notes
+    -----
+    The first paper defines, for leaves of width l under nodes of one neuron each: training width 2^d l, inference
+    width l, training size 2^d l + 2^d - 1, inference size l + d. For a dense layer all four are its width.
+
+    References
+    ----------
+    Belcak and Wattenhofer, "Fast Feedforward Networks", arXiv 2308.14711, the paragraph on size and width.
+    """
+
+    name: str
+    n_in: int
+    n_out: int
+    neurons_stored: int
+    neurons_engaged: int
+    training_width: int
+    inference_width: int
+    parameters: int
+    parameters_engaged: int
+    inference: Work
+    forward: Work
+    backward: Work
+
+    @property
+    def training_size(self):
+        """The first paper's word for `neurons_stored`."""
+        return self.neurons_stored
+
+    @property
+    def inference_size(self):
+        """The first paper's word for `neurons_engaged`."""
+        return self.neurons_engaged
+
+    def bytes_stored(self, dtype="float32"):
+        """Bytes of all parameters."""
+        return self.parameters * itemsize(dtype)
+
+    def bytes_touched(self, dtype="float32"):
+        """Bytes of parameters that hard inference of one sample reads."""
+        return self.parameters_engaged * itemsize(dtype)
+
+    def speed_up(self, width=None):
+        """How many times fewer multiply-adds hard inference takes than a dense layer of `width` neurons.
+
+        Parameters
+        ----------
+        width : int, optional
+            By default as many neurons as are stored here. An upper bound on what a machine may gain as long as it
+            is bound by arithmetic, for this layer alone.
+
+        Returns
+        -------
+        float
+        """
+        width = self.neurons_stored if width is None else checks.integer("width", width, 1)
+        return (self.n_in + self.n_out) * width / self.inference.multiply_adds
+
+
+def dense_ff(n_in, n_out, width, *, gated=False, in_bias=True, out_bias=True):
+    """Count a dense feedforward layer.
+
+    Parameters
+    ----------
+    n_in, n_out, width : int
+    gated : bool
+        Two input matrices whose outputs are multiplied, one of them activated, as in LLaMA: act(x G) * (x U).
+    in_bias, out_bias : bool
+        `DenseFF` has both.
+
+    Returns
+    -------
+    Count
+    """
+    I, O, w = _sizes(n_in=n_in, n_out=n_out, width=width)  # noqa: E741
+    inward = 2 * w if gated else w  # neurons' rows towards the input
+    parameters = inward * (I + in_bias) + (w + out_bias) * O
+    biases = in_bias * inward + out_bias * O
+    forward = Work(inward * I + w * O, biases + inward)  # gated: w activations, w products
+    backward = Work(2 * forward.multiply_adds, biases + 2 * inward)  # gated: derivative, three products
+    return Count(
+        f"DenseFF {I} -> {O}, width {w}" + ", gated" * gated, I, O, w, w, w, w,
+        parameters, parameters, forward, forward, backward,
+    )  # fmt: skip
+
+
+def leaf_fff(n_in, n_out, depth, leaf_width):
+    """Count the first paper's layer, `LeafFFF`: hard inference, soft training.
+
+    Parameters
+    ----------
+    n_in, n_out, depth, leaf_width : int
+
+    Returns
+    -------
+    Count
+
+    Notes
+    -----
+    Training mixes the leaves as `LeafFFF.forward` does, by scaling their activations; a leaf's output bias is
+    scaled too, so it takes multiply-adds. Elementwise, a node takes six operations (bias, temperature, sigmoid,
+    three to share its mass out) and twelve backward; a leaf's neuron takes three (bias, activation, mixing) and five.
+    """
+    I, O, l = _sizes(n_in=n_in, n_out=n_out, leaf_width=leaf_width)  # noqa: E741
+    d = checks.integer("depth", depth, 0, tree.DEEPEST)
+    N, L, n = tree.n_nodes(d), tree.n_leaves(d), tree.n_leaves(d) * l  # n leaf neurons
+    leaf = dense_ff(I, O, l)
+    weights = N * I + n * (I + O) + L * O  # multiply-adds of the soft forward pass
+    return Count(
+        name=f"LeafFFF {I} -> {O}, depth {d}, leaf width {l}", n_in=I, n_out=O,
+        neurons_stored=N + n, neurons_engaged=d + l, training_width=n, inference_width=l,
+        parameters=N * (I + 1) + L * leaf.parameters, parameters_engaged=d * (I + 1) + leaf.parameters,
+        inference=Work(d * I, d) + leaf.inference,
+        forward=Work(weights, 6 * N + 3 * n),
+        backward=Work(2 * weights + n, 12 * N + 5 * n),
+    )  # fmt: skip
+
+
+def path_fff(n_in, n_out, depth, n_trees=1):
+    """Count the second paper's layer, `PathFFF`; training is as conditional as inference.
+
+    Parameters
+    ----------
+    n_in, n_out, depth, n_trees : int
+        A path has depth + 1 neurons.
+
+    Returns
+    -------
+    Count
+    """
+    I, O, K = _sizes(n_in=n_in, n_out=n_out, n_trees=n_trees)  # noqa: E741
+    D = checks.integer("depth", depth, 0, tree.DEEPEST - 1) + 1
+    stored, engaged = K * tree.n_nodes(D), K * D
+    forward = Work(engaged * (I + O), 2 * engaged)
+    return Count(
+        f"PathFFF {I} -> {O}, {K} tree{'s' * (K > 1)} of depth {depth}", I, O, stored, engaged, stored, engaged,
+        stored * (I + 1 + O), engaged * (I + 1 + O),
+        forward, forward, Work(2 * forward.multiply_adds, 3 * engaged),
+    )  # fmt: skip
+
+
+def moe(n_in, n_out, experts, k, expert_width, *, noisy=True):
+    """Count a mixture of experts of which the top k are computed.
+
+    Parameters
+    ----------
+    n_in, n_out, experts, k, expert_width : int
+        Each expert is a `DenseFF`; the gate is a matrix (n_in, experts) without bias.
+    noisy : bool
+        A second such matrix scales the noise on the gate's logits in training, as in Shazeer et al.
+
+    Returns
+    -------
+    Count
+
+    Notes
+    -----
+    y = sum over the top k of g_e f_e(x), g = softmax of the k logits. Gradients reach those k experts and logits;
+    the losses that balance the load are not counted. Inference is without noise. `MoE` itself computes a little more,
+    for simplicity: the gate's gradients for all E logits, most of them 0.
+
+    References
+    ----------
+    Shazeer et al., "Outrageously Large Neural Networks", arXiv 1701.06538, equations 3 to 5.
+    """
+    I, O, E, w = _sizes(n_in=n_in, n_out=n_out, experts=experts, expert_width=expert_width)  # noqa: E741
+    k = checks.integer("k", k, 1, E)
+    gates = 1 + bool(noisy)
+    expert = dense_ff(I, O, w)
+    inference = Work(E * I + k * O, k) + k * expert.forward
+    return Count(
+        name=f"MoE {I} -> {O}, top {k} of {E} experts of width {w}", n_in=I, n_out=O,
+        neurons_stored=E * w, neurons_engaged=k * w, training_width=E * w, inference_width=k * w,
+        parameters=E * expert.parameters + gates * E * I, parameters_engaged=k * expert.parameters + E * I,
+        inference=inference,
+        forward=inference + (Work(E * I, 3 * E) if noisy else Work(0)),  # softplus, times noise, plus logit
+        backward=Work(k * (O + 1 + 2 * gates * I), k * (O + 2 + 3 * bool(noisy))) + k * expert.backward,
+    )  # fmt: skip
+
+
+def of(layer):
+    """Count a real layer, from the shapes of its arrays.
+
+    Parameters
+    ----------
+    layer : DenseFF, LeafFFF, PathFFF or MoE
+
+    Returns
+    -------
+    Count
+
+    Raises
+    ------
+    TypeError
+        If it is none of these.
+    """
+    if isinstance(layer, DenseFF):
+        return dense_ff(layer.n_in, layer.n_out, layer.width)
+    if isinstance(layer, LeafFFF):
+        return leaf_fff(layer.n_in, layer.n_out, layer.depth, layer.leaf_in_bias.shape[1])
+    if isinstance(layer, PathFFF):
+        return path_fff(layer.n_in, layer.n_out, layer.depth, layer.n_trees)
+    if isinstance(layer, MoE):
+        return moe(layer.n_in, layer.n_out, layer.n_experts, layer.k, layer.expert_in_bias.shape[1])
+    raise TypeError(f"layer must be a DenseFF, LeafFFF, PathFFF or MoE, got {type(layer).__name__}")
+
+
+def amdahl(share, factor):
+    """Speed-up of a whole of which a `share` becomes `factor` times as fast: 1 / (1 - share + share / factor).
+
+    Parameters
+    ----------
+    share : float in [0, 1]
+        Of the time before; a share of FLOPs is one of time only if all FLOPs take equally long.
+    factor : float above 0
+        `math.inf` gives the limit, 1 / (1 - share).
+
+    Returns
+    -------
+    float
+        Infinite if all of it becomes infinitely fast.
+    """
+    share = checks.number("share", share, "[0, 1]")
+    factor = checks.number("factor", factor, "(0, inf]")
+    rest = 1 - share + share / factor
+    return 1 / rest if rest else float("inf")
+
+
+def itemsize(dtype):
+    """Bytes of one number: of float64, float32, float16, bfloat16 or int8."""
+    return BYTES[checks.one_of("dtype", getattr(dtype, "__name__", str(dtype)), tuple(BYTES))]
+
+
+def _sizes(**sizes):
+    return (checks.integer(name, value, 1) for name, value in sizes.items())

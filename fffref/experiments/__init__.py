@@ -1,0 +1,1 @@
+"""Recorded experiments: which runs there are, how many are done at once, and the report made of them."""

@@ -1,0 +1,183 @@
+"""Many independent runs, in parallel; the result of each is a line in a file as soon as it ends.
+
+A sweep that was stopped, by Ctrl-C or by the power, goes on where it was: what the file holds is not computed
+again. One process writes, however many compute. A run is anything with a `key()`, a string that says what makes
+it this run and no other, and a `cost`, about proportional to its time.
+"""
+
+import contextlib
+import json
+import os
+import pathlib
+
+from .. import checks, files
+
+try:
+    import fcntl
+except ImportError:  # Windows: there, two sweeps into one file are not noticed
+    fcntl = None
+
+
+def sweep(runs, execute, path, jobs=1, scheduler=None, progress=True):
+    """Compute what a file of results lacks.
+
+    Parameters
+    ----------
+    runs : sequence
+        Each with `key()` and `cost`; of runs with the same key, the first counts; costly ones start first.
+    execute : callable
+        From a run to its result, a dict that JSON can hold; must be importable in another process.
+    path : path-like
+        The file of results, one JSON object a line, each with its run's "key". Appended to.
+    jobs : int, at least 1
+        Processes on this machine, each with one BLAS thread if there are several.
+    scheduler : str, optional
+        Address of a Dask scheduler, such as "tcp://192.168.0.1:8786": its workers compute instead. They need this
+        package and whatever `execute` reads. What a lost worker was at is computed by another.
+    progress : bool or str
+        Show a bar with the time left; a string is its label.
+
+    Returns
+    -------
+    list of dict
+        The results, in the order of the runs; of runs with the same key, there is one.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged, another sweep writes to it, or the scheduler cannot be reached.
+    """
+    jobs = checks.integer("jobs", jobs, 1)
+    wanted = {}
+    for run in runs:
+        wanted.setdefault(run.key(), run)
+    with _appending(path) as (found, append):
+        done = {row["key"]: row for row in found}
+        left = sorted((run for key, run in wanted.items() if key not in done), key=lambda run: -run.cost)
+        finished = sum(run.cost for key, run in wanted.items() if key in done)
+        with _bar(progress, finished, finished + sum(run.cost for run in left)) as bar:
+            bar.set_postfix_str(f"{len(wanted) - len(left)} of {len(wanted)} runs")
+            for key, result in _results(left, execute, jobs, scheduler):
+                done[key] = {"key": key} | result
+                append(done[key])
+                bar.update(wanted[key].cost)
+                bar.set_postfix_str(f"{len(wanted.keys() & done.keys())} of {len(wanted)} runs")
+    return [done[key] for key in wanted]
+
+
+def read(path):
+    """Read a file of results; a last line that was torn off is passed over.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Returns
+    -------
+    list of dict
+
+    Raises
+    ------
+    ValueError
+        If the file cannot be read, or another line than the last is no result.
+    """
+    try:
+        return _parse(path, pathlib.Path(path).read_bytes())[0]
+    except OSError as error:
+        raise ValueError(f"cannot read {path}: {error.strerror}; fffref reproduce table1 makes one") from error
+
+
+def _parse(path, content):
+    """The results in a file's bytes, and how many of the bytes are whole lines."""
+    whole = content.rfind(b"\n") + 1
+    rows = []
+    for number, line in enumerate(content[:whole].splitlines(), 1):
+        try:
+            rows.append(json.loads(line))
+            rows[-1]["key"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{path}, line {number} is no result: {error!r}; remove the line, or the file") from error
+    return rows, whole
+
+
+@contextlib.contextmanager
+def _appending(path):
+    """Context: the results that a file holds, and the function that adds one for good.
+
+    A line that a crash tore off is cut away first. The lock goes with the process, however that ends.
+    """
+    path = pathlib.Path(path)
+    files.folder(path.parent)
+    try:
+        handle = path.open("a+b")
+    except OSError as error:
+        raise ValueError(f"cannot write {path}: {error.strerror}; choose another place") from error
+    with handle:
+        _lock(handle, path)
+        handle.seek(0)
+        found, whole = _parse(path, handle.read())
+        handle.truncate(whole)
+
+        def append(row):
+            """Write one line, and return when it is on the disk."""
+            handle.write(json.dumps(row).encode() + b"\n")
+            handle.flush()
+            os.fsync(handle.fileno())
+
+        yield found, append
+
+
+def _lock(handle, path):
+    """Refuse a file that another sweep has open."""
+    if fcntl is not None:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ValueError(f"another sweep is writing to {path}; wait for it, or choose another file") from error
+
+
+def _results(runs, execute, jobs, scheduler):
+    """Key and result of each run, in the order in which they end."""
+    import joblib  # imported where needed
+
+    # batches of one: a result that waits for others could be lost with them
+    parallel = {"return_as": "generator_unordered", "batch_size": 1}
+    with _dask(scheduler) if scheduler else _local(jobs):
+        yield from joblib.Parallel(**parallel)(joblib.delayed(_keyed)(execute, run) for run in runs)
+
+
+def _keyed(execute, run):
+    return run.key(), execute(run)
+
+
+def _local(jobs):
+    """Processes on this machine; threads beside processes would only take the cores from each other."""
+    import joblib
+
+    return joblib.parallel_config("loky", n_jobs=jobs, inner_max_num_threads=1)
+
+
+@contextlib.contextmanager
+def _dask(scheduler):
+    """The workers behind a Dask scheduler."""
+    import joblib
+
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise ValueError("--scheduler needs Dask; install it with: pip install 'fffref[cluster]'") from error
+    try:
+        client = Client(scheduler, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"no Dask scheduler at {scheduler}: {error}; start one with: dask scheduler") from error
+    with client, joblib.parallel_config("dask", client=client):
+        yield
+
+
+def _bar(progress, done, total):
+    """A bar over cost, so that the time left is right though costly runs come first; or a silent one."""
+    from tqdm import tqdm
+
+    form = "{desc}: {percentage:3.0f}%|{bar}| {elapsed} gone, {remaining} left{postfix}"
+    label = progress if isinstance(progress, str) else "sweep"
+    return tqdm(total=total, initial=done, desc=label, bar_format=form, smoothing=0, disable=not progress)

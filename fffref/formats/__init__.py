@@ -1,0 +1,1 @@
+"""Files: our own, and those that other packages write."""

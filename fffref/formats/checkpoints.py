@@ -1,0 +1,164 @@
+"""Layers in safetensors files: arrays, and beside them what they are. Loading checks all of it; never pickle.
+
+A file holds one layer and, if it comes from training, the optimiser's state (layers of the same shape) and a
+dict of facts. Its metadata names format, class, options, dtype and shapes, and a SHA-256 of the contents.
+"""
+
+import hashlib
+import json
+import pathlib
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .. import files
+from ..layers.dense_ff import DenseFF
+from ..layers.leaf_fff import LeafFFF
+from ..layers.moe import MoE
+from ..layers.path_fff import PathFFF
+from ..layers.record import Layer, aligned
+
+FORMAT = "fffref 1"
+LAYERS = {cls.__name__: cls for cls in (LeafFFF, PathFFF, DenseFF, MoE)}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a file holds.
+
+    Attributes
+    ----------
+    layer : Layer
+    state : tuple of Layer
+        The optimiser's, empty if none was saved.
+    info : dict
+        Whatever was saved beside it, as JSON.
+    """
+
+    layer: Layer
+    state: tuple = ()
+    info: dict = field(default_factory=dict)
+
+
+def save(path, layer, state=(), info=None):
+    """Write a layer, atomically.
+
+    Parameters
+    ----------
+    path : path-like
+    layer : Layer
+    state : tuple of Layer
+        An optimiser's state, to go on training from.
+    info : dict, optional
+        Anything that JSON can hold.
+
+    Raises
+    ------
+    TypeError
+        If `layer` is no layer.
+    ValueError
+        If the file cannot be written.
+    """
+    from safetensors.numpy import save_file  # imported where needed: `import fffref` stays quick
+
+    if type(layer) not in LAYERS.values():
+        raise TypeError(f"layer must be one of {', '.join(LAYERS)}, got {type(layer).__name__}")
+    arrays = {
+        f"{record}.{name}": np.ascontiguousarray(array)  # safetensors stores other layouts wrongly
+        for record, one in zip(_records(len(state)), (layer, *state), strict=True)
+        for name, array in one.arrays().items()
+    }
+    description = {
+        "class": type(layer).__name__,
+        "options": layer.options(),
+        "dtype": str(layer.dtype),
+        "shapes": {name: array.shape for name, array in layer.arrays().items()},
+        "states": len(state),
+        "info": info or {},
+    }
+    text = json.dumps(description)
+    metadata = {"format": FORMAT, "description": text, "sha256": _digest(text, arrays)}
+    with files.replacing(path) as temporary:
+        save_file(arrays, temporary, metadata)
+
+
+def load(path, kind=None):
+    """Read a file that `save` wrote.
+
+    Parameters
+    ----------
+    path : path-like
+    kind : class, optional
+        The layer expected, such as `LeafFFF`.
+
+    Returns
+    -------
+    Checkpoint
+
+    Raises
+    ------
+    ValueError
+        If the file is missing, truncated, edited, of another format, or holds another layer than `kind`.
+    """
+    path = pathlib.Path(path)
+    metadata, arrays = _read(path)
+    if metadata.get("format") != FORMAT:
+        raise ValueError(
+            f"{path} is no {FORMAT!r} checkpoint but {metadata.get('format')!r}; save one with fffref train"
+        )
+    text = metadata.get("description", "")
+    if metadata.get("sha256") != _digest(text, arrays):
+        raise ValueError(f"{path} was edited or damaged: its contents do not match its SHA-256; take another copy")
+    try:
+        found = _rebuild(json.loads(text), arrays)
+    except KeyError as error:
+        raise ValueError(f"{path} contradicts itself: it names or lacks {error}; take another copy") from error
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path} contradicts itself: {error}; take another copy") from error
+    if kind is not None and type(found.layer) is not kind:
+        raise ValueError(f"{path} holds a {type(found.layer).__name__}, expected a {kind.__name__}")
+    return found
+
+
+def _rebuild(description, arrays):
+    """The layers that a description says are there, from all of the arrays and no others."""
+    cls = LAYERS[description["class"]]
+    records = [
+        cls(**{name: aligned(arrays.pop(f"{record}.{name}")) for name in cls.SHAPES}, **description["options"])
+        for record in _records(description["states"])
+    ]
+    if arrays:
+        raise ValueError(f"it holds arrays that belong to no layer, {', '.join(arrays)}")
+    layer, *state = records
+    for name, array in layer.arrays().items():
+        said = description["dtype"], description["shapes"][name]
+        if (str(array.dtype), list(array.shape)) != (said[0], said[1]):
+            raise ValueError(f"{name} should be {said[0]} {said[1]}, got {array.dtype} {list(array.shape)}")
+    return Checkpoint(layer, tuple(state), description["info"])
+
+
+def _records(n_states):
+    """Prefixes of the arrays' names: the layer's, then one per layer of the optimiser's state."""
+    return ["layer", *(f"state{i}" for i in range(n_states))]
+
+
+def _read(path):
+    """Metadata and arrays of a safetensors file; ValueError if it is none."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return file.metadata() or {}, {name: file.get_tensor(name) for name in sorted(file.keys())}
+    except FileNotFoundError:
+        raise ValueError(f"there is no checkpoint {path}; fffref train --out {path} makes one") from None
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path} is no complete safetensors file ({error}); take another copy") from error
+
+
+def _digest(text, arrays):
+    """SHA-256 over the description and over every array's name, type, shape and bytes."""
+    sha = hashlib.sha256(text.encode())
+    for name in sorted(arrays):
+        sha.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode())
+        sha.update(arrays[name])
+    return sha.hexdigest()

@@ -1,0 +1,407 @@
+"""LeafFFF, the fast feedforward network of the first paper: a soft tree over small feedforward nets.
+
+Plain NumPy, forward and backward written out. A few GEMMs each: the mixture of leaves is folded into the
+leaves' activations, so no array of shape (B, L, O) ever exists.
+
+# B batch, I inputs, O outputs, N = 2^d - 1 nodes, L = 2^d leaves, l leaf width
+
+Reference: P. Belcak and R. Wattenhofer, "Fast Feedforward Networks", arXiv 2308.14711, 2023.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from .. import checks
+from . import activations, tree
+from .record import Layer, uniform
+
+
+@dataclass(frozen=True, eq=False)
+class LeafTape:
+    """What the soft forward pass keeps for the backward pass, and for losses on the tree itself.
+
+    Attributes
+    ----------
+    x : ndarray (B, I)
+        The input, leading axes flattened into B.
+    lead : tuple of int
+        Those leading axes.
+    scale : ndarray (B, N) or float
+        d logit / d (x . w + b): 1 / temperature, negative where the children are transposed.
+    logit : ndarray (B, N)
+        Logits of the choices, `log(c / (1 - c))` of sigmoid ones; temperature, transposition and noise included.
+    choice, slope : ndarray (B, N)
+        c = sigmoid(logit) or smooth_step(logit), the weight of the right child; and dc / d logit.
+    taken : ndarray (B, N)
+        The choices that made the mixture: `choice`, or its rounding where the pass was straight-through.
+    mixture : ndarray (B, L)
+        Weight of each leaf; every row sums to 1.
+    leaf_logit, hidden : ndarray (B, L, l)
+        The leaves' neurons before and after the activation.
+    """
+
+    x: np.ndarray
+    lead: tuple
+    scale: np.ndarray
+    logit: np.ndarray
+    choice: np.ndarray
+    slope: np.ndarray
+    taken: np.ndarray
+    mixture: np.ndarray
+    leaf_logit: np.ndarray
+    hidden: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class LeafFFF(Layer):
+    """A binary tree of choices whose 2^d leaves are feedforward nets of `leaf_width` neurons.
+
+    Soft (training): a mixture of all leaves, differentiable. Hard (inference): the one leaf reached.
+
+    Parameters
+    ----------
+    node_weight, node_bias : ndarray (N, n_in), (N,)
+        The routing neurons, in level order.
+    leaf_in_weight, leaf_in_bias : ndarray (L, l, n_in), (L, l)
+    leaf_out_weight, leaf_out_bias : ndarray (L, l, n_out), (L, n_out)
+        The leaves, from left to right. A neuron is a row.
+    activation : {"relu", "gelu", "tanh", "identity"}
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the arrays differ in dtype or do not fit together.
+
+    Notes
+    -----
+    With z_n = (w_n . x + b_n) / temperature and c_n = sigmoid(z_n),
+
+        y = sum_j m_j f_j(x),   m_j = product over the nodes n on the way to leaf j of (c_n or 1 - c_n),
+
+    where c_n belongs to the right child and 1 - c_n to the left, as in the authors' package. Hard inference
+    turns right iff c_n >= 1/2, that is z_n >= 0.
+
+    References
+    ----------
+    Belcak and Wattenhofer, "Fast Feedforward Networks", arXiv 2308.14711, Algorithm 1.
+    """
+
+    node_weight: np.ndarray
+    node_bias: np.ndarray
+    leaf_in_weight: np.ndarray
+    leaf_in_bias: np.ndarray
+    leaf_out_weight: np.ndarray
+    leaf_out_bias: np.ndarray
+    activation: str = "relu"
+
+    SHAPES: ClassVar[dict[str, str]] = {
+        "node_weight": "NI", "node_bias": "N",
+        "leaf_in_weight": "LlI", "leaf_in_bias": "Ll",
+        "leaf_out_weight": "LlO", "leaf_out_bias": "LO",
+    }  # fmt: skip
+
+    def __post_init__(self):
+        super().__post_init__()
+        depth = tree.depth_of(len(self.node_weight))
+        if len(self.leaf_in_weight) != 2**depth:
+            raise ValueError(f"{2**depth - 1} nodes lead to {2**depth} leaves, got {len(self.leaf_in_weight)}")
+
+    @classmethod
+    def init(cls, rng, n_in, n_out, depth, leaf_width, activation="relu", dtype=np.float32):
+        """Draw a layer: uniform within 1/sqrt(fan in), biases included, as in the authors' package.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+        n_in, n_out, leaf_width : int, at least 1
+        depth : int, at least 0
+        activation : {"relu", "gelu", "tanh", "identity"}
+        dtype : float32 or float64
+
+        Returns
+        -------
+        LeafFFF
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a size is no whole number or too small, or the activation or dtype is unknown.
+        """
+        checks.generator("rng", rng)
+        n_in, n_out, l = (  # noqa: E741
+            checks.integer(name, value, 1)
+            for name, value in (("n_in", n_in), ("n_out", n_out), ("leaf_width", leaf_width))
+        )
+        N, L = tree.n_nodes(depth), tree.n_leaves(depth)
+        inward, outward = 1 / np.sqrt(n_in), 1 / np.sqrt(l)
+        return cls(
+            node_weight=uniform(rng, inward, (N, n_in), dtype),
+            node_bias=uniform(rng, inward, (N,), dtype),
+            leaf_in_weight=uniform(rng, inward, (L, l, n_in), dtype),
+            leaf_in_bias=uniform(rng, inward, (L, l), dtype),
+            leaf_out_weight=uniform(rng, outward, (L, l, n_out), dtype),
+            leaf_out_bias=uniform(rng, outward, (L, n_out), dtype),
+            activation=activation,
+        )
+
+    @property
+    def depth(self):
+        """Number of choices on the way to a leaf."""
+        return tree.depth_of(len(self.node_weight))
+
+    @property
+    def neurons_stored(self):
+        """2^d - 1 nodes and 2^d leaves of l neurons."""
+        return len(self.node_weight) + self.leaf_in_bias.size
+
+    @property
+    def neurons_engaged(self):
+        """d nodes and l neurons of one leaf: what hard inference computes for one sample."""
+        return self.depth + self.leaf_in_bias.shape[1]
+
+    # ------------------------------------------------------------------ soft: training
+
+    def forward(
+        self, x, temperature=1.0, transpose_prob=0.0, straight_through=False, noise=0.0, smooth_step=False, rng=None
+    ):
+        """Mix all leaves: FORWARD_T.
+
+        Parameters
+        ----------
+        x : ndarray (..., n_in)
+        temperature : float, at least 1e-30
+            Divides the logits of the choices; towards 0, soft becomes hard.
+        transpose_prob : float in [0, 1]
+            Randomised child transposition: per sample and node, c becomes 1 - c with this probability
+            (the paper's section on overfragmentation; `region_leak` in the authors' package).
+        straight_through : bool
+            Compute with choices rounded to 0 or 1, differentiate as if they had not been
+            (Bengio, Leonard and Courville, arXiv 1308.3432).
+        noise : float, at least 0
+            Scale of logistic noise added to the logits, another draw per sample and node. At 1, a choice is above
+            1/2 with probability sigmoid(logit): the relaxed coin of the concrete distribution (Maddison, Mnih and Teh,
+            arXiv 1611.00712; Jang, Gu and Poole, arXiv 1611.01144). A tree that learns to be right in spite of it
+            pushes its logits away from 0, which is what hardening needs.
+        smooth_step : bool
+            Choices by `activations.smooth_step` instead of sigmoid: exactly 0 or 1 where |logit| >= 3, so that a
+            sample reaches, and trains, only some of the leaves.
+        rng : numpy.random.Generator, needed if noise > 0 or transpose_prob > 0
+
+        Returns
+        -------
+        y : ndarray (..., n_out)
+        tape : LeafTape
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `x` has another dtype or last axis than the layer, or an option is out of its range.
+        """
+        x, lead = self.as_rows(x)  # (B, I)
+        B, L, l = len(x), *self.leaf_in_bias.shape  # noqa: E741
+        scale = self._logit_scale(B, temperature, transpose_prob, rng)  # (B, N) or a number
+        logit = scale * (product(x, self.node_weight) + self.node_bias)  # (B, I) -> (B, N)
+        logit = self._disturb(logit, noise, rng)
+        choice, slope = choose(logit, smooth_step)
+        taken = goes_right(logit).astype(self.dtype) if straight_through else choice
+        mixture = mix(taken)  # (B, N) -> (B, L)
+
+        leaf_logit = product(x, self._neurons(self.leaf_in_weight)).reshape(B, L, l)  # (B, I) -> (B, L, l)
+        leaf_logit += self.leaf_in_bias  # in place: fresh memory costs more than the sum
+        hidden = activations.get(self.activation).function(leaf_logit)
+        folded = (hidden * mixture[:, :, None]).reshape(B, L * l)
+        y = folded @ self._neurons(self.leaf_out_weight) + mixture @ self.leaf_out_bias  # (B, Ll) -> (B, O)
+        tape = LeafTape(x, lead, scale, logit, choice, slope, taken, mixture, leaf_logit, hidden)
+        return y.reshape(*lead, self.n_out), tape
+
+    def backward(self, tape, dy, dlogit=None, dchoice=None, dmixture=None, input_gradient=True):
+        """Gradients of a loss, given its gradient with respect to the output.
+
+        Parameters
+        ----------
+        tape : LeafTape
+            As `forward` returned it.
+        dy : ndarray (..., n_out)
+        dlogit, dchoice : ndarray (B, N), optional
+        dmixture : ndarray (B, L), optional
+            Gradients of further losses with respect to `tape.logit` (node entropy), `tape.choice`
+            and `tape.mixture` (leaf balance); they add up.
+        input_gradient : bool
+            False saves the GEMM behind `dx`, a first layer does not need it.
+
+        Returns
+        -------
+        grads : LeafFFF
+            The gradient of every array.
+        dx : ndarray (..., n_in), or None
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a gradient has another dtype or shape than what it is the gradient of.
+        """
+        dy = self.gradient_rows(dy, tape.lead)  # (B, O)
+        B, L, l = tape.hidden.shape  # noqa: E741
+        mixture = tape.mixture[:, :, None]
+
+        folded = (tape.hidden * mixture).reshape(B, L * l)
+        dfolded = product(dy, self._neurons(self.leaf_out_weight)).reshape(B, L, l)
+        dmix = np.einsum("bjl,bjl->bj", dfolded, tape.hidden) + dy @ self.leaf_out_bias.T
+        dmix = dmix + self._extra("dmixture", dmixture, tape.mixture)
+        dfolded *= mixture  # in place, from here on the gradient of the leaves' logits
+        dfolded *= activations.get(self.activation).derivative(tape.leaf_logit)
+        dleaf_logit = dfolded.reshape(B, L * l)
+
+        dnode = mix_backward(tape.taken, tape.mixture, dmix) + self._extra("dchoice", dchoice, tape.choice)
+        dnode = dnode * tape.slope + self._extra("dlogit", dlogit, tape.logit)
+        dnode = dnode * tape.scale  # (B, N)
+
+        grads = LeafFFF(
+            node_weight=dnode.T @ tape.x,
+            node_bias=dnode.sum(0),
+            leaf_in_weight=(dleaf_logit.T @ tape.x).reshape(self.leaf_in_weight.shape),
+            leaf_in_bias=dleaf_logit.sum(0).reshape(L, l),
+            leaf_out_weight=(folded.T @ dy).reshape(self.leaf_out_weight.shape),
+            leaf_out_bias=tape.mixture.T @ dy,
+            activation=self.activation,
+        )
+        if not input_gradient:
+            return grads, None
+        dx = dnode @ self.node_weight + dleaf_logit @ self._neurons(self.leaf_in_weight)
+        return grads, dx.reshape(*tape.lead, self.n_in)
+
+    # ------------------------------------------------------------------ hard: inference
+
+    def forward_hard(self, x):
+        """Walk to one leaf per sample and compute that leaf alone: FORWARD_I.
+
+        The published package forgets the leaf's output bias here; the paper does not, nor do we.
+
+        Parameters
+        ----------
+        x : ndarray (..., n_in)
+
+        Returns
+        -------
+        y : ndarray (..., n_out)
+        """
+        x, lead = self.as_rows(x)
+        leaf = self.route(x)
+        y = np.empty((len(x), self.n_out), self.dtype)
+        for j in np.unique(leaf):
+            mine = leaf == j
+            hidden = x[mine] @ self.leaf_in_weight[j].T + self.leaf_in_bias[j]  # (b, I) -> (b, l)
+            hidden = activations.get(self.activation).function(hidden)
+            y[mine] = hidden @ self.leaf_out_weight[j] + self.leaf_out_bias[j]  # (b, l) -> (b, O)
+        return y.reshape(*lead, self.n_out)
+
+    def route(self, x):
+        """Return the leaf that each sample reaches.
+
+        Parameters
+        ----------
+        x : ndarray (..., n_in)
+
+        Returns
+        -------
+        leaf : ndarray of int (...)
+            0 to 2^d - 1, from left to right. A logit of NaN turns left.
+        """
+        x, lead = self.as_rows(x)
+        _, _, leaf = tree.descend(x, self.node_weight, self.node_bias, goes_right)
+        return leaf.reshape(lead)
+
+    # ------------------------------------------------------------------ helpers
+
+    def _logit_scale(self, B, temperature, transpose_prob, rng):
+        """1 / temperature, negated where the children change places: sigmoid(-z) = 1 - sigmoid(z)."""
+        scale = self.dtype.type(1 / checks.number("temperature", temperature, "[1e-30, inf)"))
+        if checks.number("transpose_prob", transpose_prob, "[0, 1]") == 0:
+            return scale
+        transposed = checks.generator("rng", rng).random((B, len(self.node_weight))) < transpose_prob
+        return np.where(transposed, -scale, scale)
+
+    def _disturb(self, logit, noise, rng):
+        """Add `noise` times a logistic variable: the logit of a uniform number."""
+        if checks.number("noise", noise, "[0, inf)") == 0:
+            return logit
+        u = np.maximum(checks.generator("rng", rng).random(logit.shape, np.float32), 2**-25)  # neither 0 nor 1
+        return logit + self.dtype.type(noise) * np.log(u / (1 - u))
+
+    @staticmethod
+    def _neurons(leaf_weight):
+        """All leaves' neurons as rows of one matrix, (L, l, I) -> (Ll, I)."""
+        return leaf_weight.reshape(-1, leaf_weight.shape[-1])
+
+    def _extra(self, name, gradient, like):
+        """Return a further loss's gradient, checked, or 0."""
+        return 0 if gradient is None else checks.array(name, gradient, like.shape, self.dtype)
+
+
+def goes_right(logit):
+    """c >= 1/2, that is logit >= 0: Algorithm 1 of the first paper. NaN goes left."""
+    return logit.real >= 0
+
+
+def choose(logit, smooth_step=False):
+    """Weight of the right child, and its derivative with respect to the logit: (B, N) -> (B, N), (B, N)."""
+    if smooth_step:
+        return activations.smooth_step(logit), activations.smooth_step_derivative(logit)
+    c = activations.sigmoid(logit)
+    return c, c * (1 - c)
+
+
+def product(x, neurons):
+    """x W^T: (B, I), (n, I) -> (B, n), with the batch innermost in memory.
+
+    So what follows, elementwise or along the leaves, runs over contiguous samples, which is faster.
+    """
+    return (neurons @ x.T).T
+
+
+def mix(choice):
+    """Weights of the leaves, level by level: a child's mass is its parent's times c (right) or 1 - c (left).
+
+    Parameters
+    ----------
+    choice : ndarray (B, N)
+
+    Returns
+    -------
+    mixture : ndarray (B, N + 1)
+    """
+    B = len(choice)
+    mass = np.ones((B, 1), choice.dtype)
+    for k in range(tree.depth_of(choice.shape[1])):
+        c = choice[:, tree.level(k)]  # (B, 2^k)
+        children = np.empty((B, 2 ** (k + 1)), choice.dtype, order="F")
+        children[:, 0::2], children[:, 1::2] = mass * (1 - c), mass * c
+        mass = children
+    return mass
+
+
+def mix_backward(choice, mixture, dmixture):
+    """Gradient of `mix`, from the leaves up; no level was stored, a parent's mass is the sum of its children's.
+
+    left = p (1 - c), right = p c  =>  dp = (1 - c) dleft + c dright,  dc = p (dright - dleft)
+
+    Parameters
+    ----------
+    choice : ndarray (B, N)
+    mixture, dmixture : ndarray (B, N + 1)
+
+    Returns
+    -------
+    dchoice : ndarray (B, N)
+    """
+    mass, dmass = mixture, dmixture
+    dchoice = np.empty_like(choice)
+    for k in reversed(range(tree.depth_of(choice.shape[1]))):
+        c = choice[:, tree.level(k)]  # (B, 2^k)
+        mass = mass[:, 0::2] + mass[:, 1::2]
+        dleft, dright = dmass[:, 0::2], dmass[:, 1::2]
+        dchoice[:, tree.level(k)] = mass * (dright - dleft)
+        dmass = (1 - c) * dleft + c * dright
+    return dchoice

@@ -1,0 +1,404 @@
+"""MoE, noisy top-k mixture of experts: the first paper's other baseline.
+
+A linear gate scores all experts, the k best compute, and the rest do not. Noise on the scores, in training only,
+keeps the gate from settling on the experts that it liked first.
+
+# B batch, I inputs, O outputs, E experts, e expert width, k experts per sample
+
+Reference: N. Shazeer et al., "Outrageously Large Neural Networks: The Sparsely-Gated Mixture-of-Experts Layer",
+arXiv 1701.06538, 2017; equation numbers below are theirs.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from .. import checks
+from . import activations
+from .record import Layer, uniform
+
+NOISE_FLOOR = 0.01  # added to the noise's deviation, as in the authors' code: equation 9 divides by it
+
+
+@dataclass(frozen=True, eq=False)
+class MoETape:
+    """What the forward pass keeps for the backward pass, and for losses on the gate.
+
+    Attributes
+    ----------
+    x : ndarray (B, I)
+        The input, leading axes flattened into B.
+    lead : tuple of int
+        Those leading axes.
+    clean : ndarray (B, E)
+        Scores without noise.
+    noise_logit : ndarray (B, E), or None
+        What decides the noise's standard deviation; None without noise, in inference.
+    noise : ndarray (B, E), or None
+        Standard normal draws.
+    order : ndarray of int (B, E)
+        The experts by falling score, noise included; the first k compute.
+    score : ndarray (B, E)
+        H(x) of equation 4.
+    gates : ndarray (B, E)
+        G(x) of equation 3: 0 where an expert does not compute, every row sums to 1.
+    load : ndarray (B, E), or None
+        P(x, i) of equation 9: how probable it is that an expert computes if its own noise is drawn again. None
+        without noise.
+    logit, hidden : ndarray (B, k, e)
+        Neurons of the chosen experts before and after the activation, in the order of `order`.
+    """
+
+    x: np.ndarray
+    lead: tuple
+    clean: np.ndarray
+    noise_logit: np.ndarray | None
+    noise: np.ndarray | None
+    order: np.ndarray
+    score: np.ndarray
+    gates: np.ndarray
+    load: np.ndarray | None
+    logit: np.ndarray
+    hidden: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class MoE(Layer):
+    """A gate over E feedforward nets of `e` neurons each, k of which compute.
+
+    Parameters
+    ----------
+    gate_weight, noise_weight : ndarray (E, n_in), (E, n_in)
+        W_g and W_noise, an expert a row; the gate has no bias.
+    expert_in_weight, expert_in_bias : ndarray (E, e, n_in), (E, e)
+    expert_out_weight, expert_out_bias : ndarray (E, e, n_out), (E, n_out)
+        A neuron is a row.
+    k : int from 1 to E
+        Experts per sample.
+    activation : {"relu", "gelu", "tanh", "identity"}
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the arrays differ in dtype or do not fit together, or k is out of its range.
+
+    Notes
+    -----
+    With standard normal noise n and sigma(x)_i = softplus((W_noise x)_i) + 0.01,
+
+        y = sum_i G(x)_i f_i(x)                                        (1)
+        G(x) = softmax(KeepTopK(H(x), k))                              (3, 5)
+        H(x)_i = (W_g x)_i + n_i sigma(x)_i                            (4)
+        P(x, i) = Phi(((W_g x)_i - kth_excluding(H(x), k, i)) / sigma(x)_i)     (9)
+
+    where KeepTopK sets all but the k largest to -inf, and kth_excluding is the k-th largest of the others' scores.
+
+    References
+    ----------
+    Shazeer et al., arXiv 1701.06538, sections 2 and 4 and appendix A.
+    """
+
+    gate_weight: np.ndarray
+    noise_weight: np.ndarray
+    expert_in_weight: np.ndarray
+    expert_in_bias: np.ndarray
+    expert_out_weight: np.ndarray
+    expert_out_bias: np.ndarray
+    k: int = 2
+    activation: str = "relu"
+
+    SHAPES: ClassVar[dict[str, str]] = {
+        "gate_weight": "EI", "noise_weight": "EI",
+        "expert_in_weight": "EeI", "expert_in_bias": "Ee",
+        "expert_out_weight": "EeO", "expert_out_bias": "EO",
+    }  # fmt: skip
+
+    def __post_init__(self):
+        super().__post_init__()
+        checks.integer("k", self.k, 1, most=self.n_experts)
+
+    @classmethod
+    def init(cls, rng, n_in, n_out, n_experts, expert_width, k=2, activation="relu", dtype=np.float32):
+        """Draw a layer: experts uniform within 1/sqrt(fan in), biases included; both gate arrays 0.
+
+        A gate of zeros leaves the choice to the noise, so that all experts start with the same load (appendix A).
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+        n_in, n_out, n_experts, expert_width : int, at least 1
+        k : int from 1 to n_experts
+        activation : {"relu", "gelu", "tanh", "identity"}
+        dtype : float32 or float64
+
+        Returns
+        -------
+        MoE
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a size is no whole number or out of its range, or the activation or dtype is unknown.
+        """
+        checks.generator("rng", rng)
+        sizes = {"n_in": n_in, "n_out": n_out, "n_experts": n_experts, "expert_width": expert_width}
+        n_in, n_out, E, e = (checks.integer(name, value, 1) for name, value in sizes.items())
+        inward, outward = 1 / np.sqrt(n_in), 1 / np.sqrt(e)
+        return cls(
+            gate_weight=uniform(rng, 0, (E, n_in), dtype),
+            noise_weight=uniform(rng, 0, (E, n_in), dtype),
+            expert_in_weight=uniform(rng, inward, (E, e, n_in), dtype),
+            expert_in_bias=uniform(rng, inward, (E, e), dtype),
+            expert_out_weight=uniform(rng, outward, (E, e, n_out), dtype),
+            expert_out_bias=uniform(rng, outward, (E, n_out), dtype),
+            k=checks.integer("k", k, 1),
+            activation=activation,
+        )
+
+    @property
+    def n_experts(self):
+        """Number of experts."""
+        return len(self.gate_weight)
+
+    @property
+    def neurons_stored(self):
+        """E experts of e neurons; the gate, which scores and has no outputs, is not counted among them."""
+        return self.expert_in_bias.size
+
+    @property
+    def neurons_engaged(self):
+        """k experts of e neurons; for each sample, inference computes the E scores of the gate besides."""
+        return self.k * self.expert_in_bias.shape[1]
+
+    def forward(self, x, rng=None):
+        """Mix the k experts of the highest scores.
+
+        Parameters
+        ----------
+        x : ndarray (..., n_in)
+        rng : numpy.random.Generator, optional
+            Draws the noise of training; without it, there is none.
+
+        Returns
+        -------
+        y : ndarray (..., n_out)
+        tape : MoETape
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `x` has another dtype or last axis than the layer, or `rng` is no generator.
+        """
+        x, lead = self.as_rows(x)  # (B, I)
+        clean = score = x @ self.gate_weight.T  # (B, I) -> (B, E)
+        noise_logit = noise = None
+        if rng is not None:
+            noise_logit = x @ self.noise_weight.T
+            noise = checks.generator("rng", rng).standard_normal(clean.shape).astype(clean.real.dtype)
+            score = clean + noise * deviation(noise_logit)
+        order = np.argsort(-score.real, axis=1, kind="stable")  # of equals, the first; NaN last
+        gates = top_softmax(score, order[:, : self.k])
+        load = None if noise is None else self._load(clean, noise_logit, score, order)
+
+        logit = np.empty((len(x), self.k, self.expert_in_bias.shape[1]), self.dtype)  # (B, k, e)
+        hidden, y = np.empty_like(logit), np.zeros((len(x), self.n_out), self.dtype)
+        for j, row, place in self._visits(order):
+            logit[row, place] = x[row] @ self.expert_in_weight[j].T + self.expert_in_bias[j]  # (b, I) -> (b, e)
+            hidden[row, place] = activations.get(self.activation).function(logit[row, place])
+            out = hidden[row, place] @ self.expert_out_weight[j] + self.expert_out_bias[j]  # (b, e) -> (b, O)
+            y[row] += gates[row, j, None] * out
+        tape = MoETape(x, lead, clean, noise_logit, noise, order, score, gates, load, logit, hidden)
+        return y.reshape(*lead, self.n_out), tape
+
+    def backward(self, tape, dy, dgates=None, dload=None, input_gradient=True):
+        """Gradients of a loss, given its gradient with respect to the output; the choice itself has none.
+
+        Parameters
+        ----------
+        tape : MoETape
+            As `forward` returned it.
+        dy : ndarray (..., n_out)
+        dgates, dload : ndarray (B, E), optional
+            Gradients of further losses with respect to `tape.gates` and `tape.load`; see `balance`.
+        input_gradient : bool
+            False saves what is behind `dx`, a first layer does not need it.
+
+        Returns
+        -------
+        grads : MoE
+            The gradient of every array.
+        dx : ndarray (..., n_in), or None
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a gradient has another dtype or shape than what it is the gradient of, or there was no noise and
+            so no load.
+        """
+        dy = self.gradient_rows(dy, tape.lead)  # (B, O)
+        experts, dout_dgates, dx = self._backward_experts(tape, dy)
+        if dgates is not None:
+            dout_dgates = dout_dgates + checks.array("dgates", dgates, tape.gates.shape, self.dtype)
+        inner = (tape.gates * dout_dgates).sum(1, keepdims=True)
+        dscore = tape.gates * (dout_dgates - inner)  # softmax; 0 where an expert did not compute
+        dclean, dsigma = self._backward_load(tape, dload, dscore)
+        dclean, dnoise = dclean + dscore, np.zeros_like(dscore)
+        if tape.noise is not None:
+            dnoise = (dsigma + dscore * tape.noise) * activations.sigmoid(tape.noise_logit)
+        grads = MoE(
+            gate_weight=dclean.T @ tape.x, noise_weight=dnoise.T @ tape.x,
+            **experts, k=self.k, activation=self.activation,
+        )  # fmt: skip
+        if not input_gradient:
+            return grads, None
+        dx += dclean @ self.gate_weight + dnoise @ self.noise_weight
+        return grads, dx.reshape(*tape.lead, self.n_in)
+
+    def forward_hard(self, x):
+        """The output of `forward` without noise: inference.
+
+        Parameters
+        ----------
+        x : ndarray (..., n_in)
+
+        Returns
+        -------
+        y : ndarray (..., n_out)
+        """
+        return self.forward(x)[0]
+
+    def route(self, x):
+        """Return the experts that compute without noise, the best first.
+
+        Parameters
+        ----------
+        x : ndarray (..., n_in)
+
+        Returns
+        -------
+        expert : ndarray of int (..., k)
+            Of equal scores, the lower number; a score of NaN comes last.
+        """
+        x, lead = self.as_rows(x)
+        score = (x @ self.gate_weight.T).real
+        return np.argsort(-score, axis=1, kind="stable")[:, : self.k].reshape(*lead, self.k)
+
+    # ------------------------------------------------------------------ helpers
+
+    def _visits(self, order):
+        """For each expert, its number, the rows that chose it, and at which place."""
+        for j in range(self.n_experts):
+            row, place = np.nonzero(order[:, : self.k] == j)
+            if len(row):
+                yield j, row, place
+
+    def _backward_experts(self, tape, dy):
+        """Gradients of the experts' arrays, of the gates, and of x by way of the experts."""
+        grads = {name: np.zeros_like(array) for name, array in self.arrays().items() if name.startswith("expert")}
+        dgates, dx = np.zeros_like(tape.gates), np.zeros_like(tape.x)
+        for j, row, place in self._visits(tape.order):
+            hidden, gate = tape.hidden[row, place], tape.gates[row, j, None]
+            dhidden = dy[row] @ self.expert_out_weight[j].T  # (b, O) -> (b, e), not yet times the gate
+            dgates[row, j] = (dhidden * hidden).sum(1) + dy[row] @ self.expert_out_bias[j]
+            dlogit = gate * dhidden * activations.get(self.activation).derivative(tape.logit[row, place])
+            grads["expert_out_weight"][j] = (gate * hidden).T @ dy[row]
+            grads["expert_out_bias"][j] = (gate * dy[row]).sum(0)
+            grads["expert_in_weight"][j] = dlogit.T @ tape.x[row]
+            grads["expert_in_bias"][j] = dlogit.sum(0)
+            dx[row] += dlogit @ self.expert_in_weight[j]
+        return grads, dgates, dx
+
+    def _rival(self, order):
+        """Which expert's score an expert has to beat: the k-th best of the others, (B, E); needs k < E."""
+        place = np.argsort(order, axis=1)  # of each expert
+        return np.where(place < self.k, order[:, self.k, None], order[:, self.k - 1, None])
+
+    def _load(self, clean, noise_logit, score, order):
+        """Equation 9; 1 where all experts compute."""
+        from scipy.special import ndtr  # imported where needed: `import fffref` stays quick
+
+        if self.k == self.n_experts:
+            return np.ones_like(clean)
+        threshold = np.take_along_axis(score, self._rival(order), 1)
+        return ndtr((clean - threshold) / deviation(noise_logit))
+
+    def _backward_load(self, tape, dload, dscore):
+        """Gradients of equation 9: of the clean scores and deviations; that of the rivals' scores joins `dscore`."""
+        if dload is None:
+            return np.zeros_like(tape.clean), np.zeros_like(tape.clean)
+        if tape.load is None:
+            raise ValueError("without noise there is no load to differentiate; give rng to forward, or leave dload out")
+        dload = checks.array("dload", dload, tape.load.shape, self.dtype)
+        if self.k == self.n_experts:
+            return np.zeros_like(dload), np.zeros_like(dload)
+        rival, sigma = self._rival(tape.order), deviation(tape.noise_logit)
+        u = (tape.clean - np.take_along_axis(tape.score, rival, 1)) / sigma
+        dclean = dload * np.exp(-u * u / 2) / (self.dtype.type(activations.SQRT_2PI) * sigma)
+        np.subtract.at(dscore, (np.arange(len(rival))[:, None], rival), dclean)
+        return dclean, -dclean * u
+
+
+def deviation(noise_logit):
+    """Standard deviation of the noise: softplus, safe at both ends, and a floor."""
+    e = np.exp(np.where(noise_logit.real < 0, noise_logit, -noise_logit))
+    return np.where(noise_logit.real < 0, 0, noise_logit) + np.log1p(e) + noise_logit.dtype.type(NOISE_FLOOR)
+
+
+def top_softmax(score, chosen):
+    """Equations 3 and 5: softmax over the chosen entries of each row, 0 elsewhere.
+
+    Parameters
+    ----------
+    score : ndarray (B, E)
+    chosen : ndarray of int (B, k)
+        The best first.
+
+    Returns
+    -------
+    gates : ndarray (B, E)
+    """
+    best = np.take_along_axis(score, chosen, 1)
+    exp = np.exp(best - best[:, :1].real)  # cannot overflow
+    gates = np.zeros_like(score)
+    np.put_along_axis(gates, chosen, exp / exp.sum(1, keepdims=True), 1)
+    return gates
+
+
+def balance(weight):
+    """How unevenly a batch is spread over the experts: 0 if evenly.
+
+    Of `tape.gates`, it is the importance loss (equations 6 and 7); of `tape.load`, the load loss (10 and 11). The
+    paper weights both by 0.1.
+
+    Parameters
+    ----------
+    weight : ndarray (B, E)
+
+    Returns
+    -------
+    value : scalar
+    dweight : ndarray (B, E)
+        For `MoE.backward(..., dgates=...)` or `dload=...`.
+
+    Raises
+    ------
+    TypeError
+        If `weight` is no floating array.
+
+    Notes
+    -----
+    The squared coefficient of variation of the experts' totals t_i = sum_b weight_bi, with T = sum_i t_i,
+
+        CV^2 = E sum_i t_i^2 / T^2 - 1,   d/dweight_bi = 2 E (t_i T - sum_j t_j^2) / T^3,
+
+    which is 0 for an empty batch.
+    """
+    checks.floating("weight", weight)
+    E = weight.shape[1]
+    totals = weight.sum(0)  # (E,)
+    T, squares = totals.sum(), (totals * totals).sum()
+    if len(weight) == 0:
+        return weight.dtype.type(0), np.zeros_like(weight)
+    slope = 2 * E * (totals * T - squares) / T**3
+    return E * squares / T**2 - 1, np.tile(slope, (len(weight), 1)).astype(weight.dtype)

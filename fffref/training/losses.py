@@ -1,0 +1,201 @@
+"""Losses; each returns its value and its gradient with respect to its first argument.
+
+All are safe at logits of +-1000 in float32, pass a complex step through, and are 0 for an empty batch.
+
+# B batch (all leading axes), C classes, N nodes, L leaves
+"""
+
+import numpy as np
+
+from .. import checks
+
+REDUCTIONS = ("sum", "mean")
+
+
+def cross_entropy(logits, labels):
+    """Mean over the batch of -log softmax(logits)[label].
+
+    Parameters
+    ----------
+    logits : ndarray (..., C)
+    labels : ndarray of int (...)
+        Class numbers 0 to C - 1.
+
+    Returns
+    -------
+    value : scalar
+        In nats.
+    dlogits : ndarray (..., C)
+        (softmax(logits) - onehot(label)) / B.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If labels are no integers, out of range, or not one per row.
+    """
+    checks.floating("logits", logits)
+    labels = checks.labels(labels, logits.shape[:-1], logits.shape[-1])
+    if labels.size == 0:
+        return logits.dtype.type(0), np.zeros_like(logits)
+    shifted = logits - logits.real.max(-1, keepdims=True)  # exp cannot overflow
+    exp = np.exp(shifted)
+    total = exp.sum(-1, keepdims=True)
+    chosen = np.take_along_axis(shifted - np.log(total), labels[..., None], -1)
+    onehot = np.arange(logits.shape[-1]) == labels[..., None]
+    return -chosen.mean(), (exp / total - onehot) / logits.dtype.type(labels.size)
+
+
+def mean_squared_error(y, target):
+    """Mean over all entries of (y - target)^2.
+
+    Parameters
+    ----------
+    y, target : ndarray of one shape
+
+    Returns
+    -------
+    value : scalar
+    dy : ndarray, shape of `y`
+        2 (y - target) / size.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the two differ in dtype or shape.
+    """
+    checks.floating("y", y)
+    difference = y - checks.array("target", target, y.shape, y.dtype)
+    if y.size == 0:
+        return y.dtype.type(0), difference
+    return (difference * difference).mean(), 2 * difference / y.dtype.type(y.size)
+
+
+def node_entropy(logit, reduction):
+    """Entropy of the choices, the first paper's hardening loss: 0 where every choice is 0 or 1.
+
+    Parameters
+    ----------
+    logit : ndarray (B, N)
+        Logits z of the choices, `LeafTape.logit`.
+    reduction : {"sum", "mean"}
+        Over batch and nodes. The paper writes a sum, the published example takes the mean; at batch 256 and
+        7 nodes, one is 1792 times the other. So there is no default.
+
+    Returns
+    -------
+    value : scalar
+        In nats.
+    dlogit : ndarray (B, N)
+        For `LeafFFF.backward(..., dlogit=...)`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `logit` is no floating array, or `reduction` is neither.
+
+    Notes
+    -----
+    H(c) = -c log c - (1 - c) log(1 - c), which is even in z = log(c / (1 - c)). With a = |z| and e = exp(-a),
+
+        H = log(1 + e) + a e / (1 + e),   dH/dz = -z sigmoid(z) sigmoid(-z) = -z e / (1 + e)^2:
+
+    no logarithm of 0, no clamp, and no cancellation in the tails.
+
+    References
+    ----------
+    Belcak and Wattenhofer, "Fast Feedforward Networks", arXiv 2308.14711, hardening loss.
+    """
+    checks.floating("logit", logit)
+    checks.one_of("reduction", reduction, REDUCTIONS)
+    scale = logit.dtype.type(1 if reduction == "sum" else 1 / max(logit.size, 1))
+    a = np.where(logit.real < 0, -logit, logit)
+    e = np.exp(-a)
+    entropy = np.log1p(e) + a * e / (1 + e)
+    return entropy.sum() * scale, -logit * e / (1 + e) ** 2 * scale
+
+
+def leaf_balance(mixture):
+    """How unevenly the batch is spread over the leaves: 0 if evenly, 1 if all of it goes to one leaf.
+
+    Parameters
+    ----------
+    mixture : ndarray (B, L)
+        `LeafTape.mixture`.
+
+    Returns
+    -------
+    value : scalar
+    dmixture : ndarray (B, L)
+        For `LeafFFF.backward(..., dmixture=...)`.
+
+    Raises
+    ------
+    TypeError
+        If `mixture` is no floating array.
+
+    Notes
+    -----
+    The squared coefficient of variation of the leaves' shares p_j = mean over the batch of m_j, over the largest
+    that it can be, so that one weight suits trees of any depth:
+
+        (L sum_j p_j^2 - 1) / (L - 1),   d/dm_bj = 2 L p_j / (B (L - 1)).
+
+    Unlike the entropy of the shares, it has a finite gradient at a leaf that nothing reaches.
+
+    References
+    ----------
+    The importance loss of Shazeer et al., "Outrageously Large Neural Networks", arXiv 1701.06538, equation 7,
+    with leaves for experts.
+    """
+    checks.floating("mixture", mixture)
+    B, L = mixture.shape
+    if B == 0 or L == 1:
+        return mixture.dtype.type(0), np.zeros_like(mixture)
+    share = mixture.mean(0)  # (L,)
+    value = (L * (share * share).sum() - 1) / (L - 1)
+    return value, np.tile(2 * L / (B * (L - 1)) * share, (B, 1)).astype(mixture.dtype)
+
+
+def switch_balance(mixture):
+    """How much of the mixture goes to the leaves that most samples prefer: about 0 if even, 1 if all go to one leaf.
+
+    Parameters
+    ----------
+    mixture : ndarray (B, L)
+        `LeafTape.mixture`.
+
+    Returns
+    -------
+    value : scalar
+    dmixture : ndarray (B, L)
+        For `LeafFFF.backward(..., dmixture=...)`.
+
+    Raises
+    ------
+    TypeError
+        If `mixture` is no floating array.
+
+    Notes
+    -----
+    With p_j the mean over the batch of m_j, and f_j the share of the samples whose heaviest leaf is j, a constant
+    to the gradient; scaled as `leaf_balance`, whose p_j^2 becomes f_j p_j:
+
+        (L sum_j f_j p_j - 1) / (L - 1),   d/dm_bj = L f_j / (B (L - 1)).
+
+    A leaf that is nobody's heaviest is neither pushed nor pulled.
+
+    References
+    ----------
+    Fedus, Zoph and Shazeer, "Switch Transformers", arXiv 2101.03961, equations 4 to 6, with leaves for experts; for
+    trees, arXiv 2405.16836.
+    """
+    checks.floating("mixture", mixture)
+    B, L = mixture.shape
+    if B == 0 or L == 1:
+        return mixture.dtype.type(0), np.zeros_like(mixture)
+    preferred = np.bincount(mixture.real.argmax(1), minlength=L).astype(mixture.dtype) / B  # (L,)
+    value = (L * (preferred * mixture.mean(0)).sum() - 1) / (L - 1)
+    return value, np.tile(L / (B * (L - 1)) * preferred, (B, 1)).astype(mixture.dtype)
+
+
+BALANCES = {"importance": leaf_balance, "switch": switch_balance}

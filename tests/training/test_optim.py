@@ -1,0 +1,94 @@
+"""Optimisers: textbook steps by hand, PyTorch as an optional oracle, and nothing changed in place."""
+
+import cases
+import numpy as np
+import pytest
+
+from fffref.training.optim import SGD, Adam
+
+OPTIMIZERS = [SGD(), SGD(momentum=0.9), Adam(), Adam(beta1=0.5, beta2=0.9, epsilon=1e-3), Adam(weight_decay=0.1)]
+
+
+def run(optimizer, layer, gradients, rates):
+    """The layer after some steps."""
+    state = optimizer.init(layer)
+    for count, (grads, rate) in enumerate(zip(gradients, rates, strict=True)):
+        layer, state = optimizer.step(layer, grads, state, count, rate)
+    return layer
+
+
+def test_sgd_with_momentum_by_hand(rng):
+    layer = cases.make("DenseFF", rng)
+    one, two = (layer.map(lambda a, g=g: np.full_like(a, g)) for g in (1.0, 2.0))
+    after = run(SGD(momentum=0.5), layer, [one, two], [0.1, 0.1])
+    for name, array in after.arrays().items():  # velocities 1 and 2.5
+        np.testing.assert_allclose(array, getattr(layer, name) - 0.1 - 0.25, rtol=1e-12, atol=1e-14)
+
+
+def test_the_first_step_of_adam_is_the_learning_rate_whatever_the_scale(rng):
+    layer = cases.make("DenseFF", rng)
+    for scale in (1e-3, 1.0, 1e3):
+        grads = layer.map(lambda a, scale=scale: scale * np.sign(a))
+        after = run(Adam(), layer, [grads], [0.01])
+        for name, array in after.arrays().items():
+            before = getattr(layer, name)
+            np.testing.assert_allclose(array, before - 0.01 * np.sign(before), atol=1e-6)
+
+
+def test_weight_decay_is_no_part_of_the_gradient(rng):
+    layer = cases.make("DenseFF", rng)
+    grads = layer.map(lambda a: np.where(rng.random(a.shape) < 0.5, 0, rng.standard_normal(a.shape)))
+    plain, decayed = (run(Adam(weight_decay=w), layer, [grads] * 3, [0.0, 0.0, 0.1]) for w in (0.0, 0.5))
+    for name, array in plain.arrays().items():  # one step counts: the others' rate is 0
+        np.testing.assert_allclose(getattr(decayed, name), array - 0.1 * 0.5 * getattr(layer, name), atol=1e-14)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=str)
+def test_steps_are_those_of_pytorch(optimizer, rng):
+    torch = pytest.importorskip("torch")
+    layer = cases.make("DenseFF", rng)
+    gradients = [layer.map(lambda a: rng.standard_normal(a.shape)) for _ in range(5)]
+    rates = [0.1, 0.2, 0.05, 0.1, 0.01]
+    parameters = [torch.tensor(array) for array in layer.arrays().values()]
+    if isinstance(optimizer, SGD):
+        theirs = torch.optim.SGD(parameters, momentum=optimizer.momentum)
+    else:
+        options = {"betas": (optimizer.beta1, optimizer.beta2), "eps": optimizer.epsilon}
+        theirs = torch.optim.AdamW(parameters, weight_decay=optimizer.weight_decay, **options)  # of 0, it is Adam
+    for grads, rate in zip(gradients, rates, strict=True):
+        theirs.param_groups[0]["lr"] = rate
+        for parameter, gradient in zip(parameters, grads.arrays().values(), strict=True):
+            parameter.grad = torch.tensor(gradient)
+        theirs.step()
+    ours = run(optimizer, layer, gradients, rates)
+    for parameter, array in zip(parameters, ours.arrays().values(), strict=True):
+        np.testing.assert_allclose(array, parameter.numpy(), rtol=1e-10)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=str)
+@pytest.mark.parametrize("kind", cases.LAYERS)
+def test_nothing_is_changed_and_the_dtype_stays(kind, optimizer, dtype, rng):
+    layer = cases.make(kind, rng, dtype=dtype)
+    state = optimizer.init(layer)
+    for one in (layer, *state):
+        for array in one.arrays().values():
+            array.setflags(write=False)
+    after, new_state = optimizer.step(layer, layer, state, 0, 0.1)
+    assert after.dtype == dtype and all(one.dtype == dtype for one in new_state)
+    assert len(new_state) == len(state) and after.options() == layer.options()
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: SGD(momentum=1.0), r"momentum must lie in \[0, 1\), got 1.0"),
+        (lambda: Adam(beta1=-0.1), "beta1 must lie in"),
+        (lambda: Adam(beta2=1.0), "beta2 must lie in"),
+        (lambda: Adam(epsilon=0.0), r"epsilon must lie in \(0, inf\)"),
+        (lambda: Adam(weight_decay=-0.1), r"weight_decay must lie in \[0, inf\), got -0.1"),
+    ],
+)
+def test_bad_options_are_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
