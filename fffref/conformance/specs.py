@@ -92,7 +92,7 @@ SPECS = {
     217: Spec("path", (6, 3, 3, 11, 1), "gelu", "float32", ("binary",)),
     218: Spec("path", (7, 5, 3, 1, 4), "tanh"),
     219: Spec("path", (0, 3, 2, 2, 2), "gelu"),
-    220: Spec("path", (1, 4, 3, 8, 1), "gelu", "float32", ("binary",)),
+    220: Spec("path", (1, 4, 3, 9, 1), "gelu", "float32", ("binary",)),
     221: Spec("path", (5, 3, 2, 3, 1), "relu", "float32", ("nan", "inf")),
     222: Spec("path", (6, 2, 2, 10, 1), "relu", "float32", ("dyadic", "binary")),
     301: Spec("leaf", (4, 3, 2, 0, 3), "gelu"),

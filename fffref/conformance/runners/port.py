@@ -112,7 +112,7 @@ def answer(level, c):  # what is asked of a case, arrays by name
 
 if __name__ == "__main__":
     vectors, answers = map(pathlib.Path, sys.argv[1:3])
-    for number, level, _, file, _ in map(str.split, open(vectors / "index.txt")):
+    for number, level, _, file, _ in map(str.split, (vectors / "index.txt").read_text().splitlines()):
         with np.errstate(all="ignore"), open(answers / f"{number}.txt", "w") as out:
             for name, numbers in answer(int(level), read(vectors / file)).items():
                 print(name, "float64", np.ndim(numbers), *np.shape(numbers), file=out)
