@@ -3,10 +3,10 @@
 import sys
 
 from . import __version__
-from .commands import count, demo, evaluate, fill_mask, gradcheck, import_torch, reproduce, train
+from .commands import conformance, count, demo, evaluate, fill_mask, gradcheck, import_torch, reproduce, train
 from .commands.shared import Parser
 
-COMMANDS = (demo, train, evaluate, gradcheck, count, reproduce, fill_mask, import_torch)  # in the order of the help
+COMMANDS = (demo, train, evaluate, gradcheck, count, reproduce, fill_mask, import_torch, conformance)  # in the order of the help
 
 DESCRIPTION = """\
 Fast feedforward networks (FFF) in plain NumPy, to read, to check and to time.
@@ -21,6 +21,7 @@ start here:
   fffref evaluate digits.safetensors            how good, how hard, which leaves are used
   fffref gradcheck --layer leaf --depth 4       is every gradient right?
   fffref count path-fff --depth 11              what is stored, what is engaged, what is computed
+  fffref conformance export vectors             test vectors for your port to another language
 """
 
 

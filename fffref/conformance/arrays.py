@@ -48,7 +48,12 @@ def rounded(dtype, value):
     """A number as it is in this dtype, as a Python number."""
     if dtype == "int32":
         return int(value)
-    return struct.unpack("<f", struct.pack("<f", value))[0] if dtype == "float32" else float(value)
+    if dtype != "float32":
+        return float(value)
+    try:
+        return struct.unpack("<f", struct.pack("<f", value))[0]
+    except OverflowError:
+        return math.copysign(math.inf, value)
 
 
 def decimal(dtype, value):
@@ -97,15 +102,17 @@ def from_text(text, where):
     """Arrays by name, from text; ValueError that names `where` and the line if there is anything wrong with it."""
     arrays, name, missing = {}, None, 0
     for line, words in enumerate((row.split() for row in text.splitlines()), 1):
+        at = f"{where}, line {line}"
         if words and missing == 0:
-            name, array, missing = _header(words, arrays, name, f"{where}, line {line}")
+            name, array, missing = _header(words, arrays, name, at)
             arrays[name] = array._replace(line=line)
-        elif len(words) > missing:
-            size = len(arrays[name].values) + missing
-            raise ValueError(f"{where}, line {line}: {name} has {size} numbers by its header, and here come more")
         elif words:
-            arrays[name].values.extend(_number(word, name, f"{where}, line {line}") for word in words)
-            missing -= len(words)
+            numbers = [_number(word, arrays[name].dtype, name, at) for word in words]
+            arrays[name].values.extend(numbers)
+            missing -= len(numbers)
+        if missing < 0:
+            size = len(arrays[name].values) + missing
+            raise ValueError(f"{at}: {name} has {size} numbers by its header, and here come more")
     if missing:
         here = len(arrays[name].values)
         at = len(text.splitlines())
@@ -138,9 +145,9 @@ def _header(words, arrays, before, where):
     return name, Array(dtype, shape, []), math.prod(shape)
 
 
-def _number(word, name, where):
-    """A number; integers stay integers."""
+def _number(word, dtype, name, where):
+    """A number as a float; one of a float32 array is rounded to it."""
     try:
-        return float(word)
+        return rounded("float32", float(word)) if dtype == "float32" else float(word)
     except ValueError:
         raise ValueError(f"{where}: expected a number of {name}, got {word!r}") from None

@@ -154,7 +154,7 @@ def _compare(name, found, expected, tolerance, rows):
         return []
     at = tuple(int(i) for i in np.argwhere(wrong)[0])
     where = f"{name}{list(at)}" if at else name
-    values = (arrays.decimal("float64", float(numbers[at])) for numbers in (theirs, ours))
+    values = (f"{numbers[at]:.17g}" if expected.dtype == "float64" else f"{numbers[at]:.9g}" for numbers in (theirs, ours))
     line = f"line {found.line}, " if found.line else ""
     return [f"{line}{where} is {{}}, expected {{}}; {wrong.sum()} of {wrong.size} differ".format(*values)]
 
@@ -212,3 +212,43 @@ def table(verdicts):
         passed, total = counts[entry.level][entry.flags[0]]
         counts[entry.level][entry.flags[0]] = passed + (not complaints), total + 1
     return counts
+
+
+def report(verdicts, faults, explanations, most=20):
+    """The verdicts as text: a table by level, the first cases that failed, and the faults that explain them."""
+    lines = [f"{'level':32}" + "".join(f"{layer:>10}" for layer in LAYERS)]
+    for level, row in table(verdicts).items():
+        cells = (f"{passed}/{total}" if total else "-" for passed, total in row.values())
+        lines.append(f"{level} {LEVELS[level]:30}" + "".join(f"{cell:>10}" for cell in cells))
+    failed = [verdict for verdict in verdicts if verdict.complaints]
+    skipped = sum(verdict.skipped for verdict in verdicts)
+    lines += [f"{skipped} rows are too near a tie to be compared"] if skipped else []
+    lines += [""] * bool(failed)
+    for entry, complaints, _ in failed[:most]:
+        lines.append(f"{entry.number} fails ({', '.join(entry.flags)}): {complaints[0]}")
+    lines += [f"and {len(failed) - most} more"] * (len(failed) > most)
+    return "\n".join(lines + _explained(failed, faults, explanations))
+
+
+def _most(failed, faults):
+    """The fault all of whose claimed cases failed, and that explains the most; its name and cases."""
+    numbers = {verdict.entry.number for verdict in failed}
+    explained = {name: set(fault["cases"]) for name, fault in faults.items() if set(fault["cases"]) <= numbers}
+    return max(explained.items(), key=lambda item: len(item[1]), default=(None, set()))
+
+
+def _explained(failed, faults, explanations):
+    """Lines that say which faults explain the failures."""
+    if not failed:
+        return ["", "All claimed cases pass."]
+    if not explanations:
+        best, cases = _most(failed, faults)
+        lines = ["", "No known fault explains this, nor do two or three together: see what the flags mean in README.md."]
+        if cases:
+            lines.append(f"{len(cases)} of {len(failed)} are those of a port that {faults[best]['wrong']} ({best}).")
+        return lines
+    lines = ["", "Your answers are those of a port that"]
+    for i, names in enumerate(explanations):
+        lines += ["or, as far as these cases can tell,"] * (i > 0)
+        lines += [f"  {faults[name]['wrong']} ({name}). {faults[name]['does']}" for name in names]
+    return lines
