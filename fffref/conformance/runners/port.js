@@ -14,7 +14,8 @@ function readBinary(data, arrays = {}) {
   for (let at = 0; at < data.length; ) {
     const [code, rank, ...sizes] = [0, 1, 2, 3, 4, 5, 6, 7].map((i) => data.readInt32LE(at + 32 + 4 * i));
     const shape = sizes.slice(0, rank), size = code === 3 ? 8 : 4, method = [, "readInt32LE", "readFloatLE", "readDoubleLE"][code];
-    arrays[data.toString("latin1", at, at + 32).replace(/\0+$/, "")] = { shape, v: zeros(product(shape)).map((_, i) => data[method](at + 64 + size * i)) };
+    const name = data.toString("latin1", at, at + 32).replace(/\0+$/, "");
+    arrays[name] = { shape, v: zeros(product(shape)).map((_, i) => data[method](at + 64 + size * i)) };
     at += 64 + size * product(shape);
   }
   return arrays;
@@ -62,8 +63,7 @@ function leafSoft(c, x, b, dyOf, d) { // row b -> output, entropy, input's gradi
   for (let n = 0; n < N; n++) {
     const scale = (c.transposed?.v[b * N + n] ? -1 : 1) / c.temperature.v[0], z = scale * logit(c, "node_", n, x);
     const p = 1 / (1 + Math.exp(-z)), a = Math.abs(z); // no logarithm of 0
-    nodes.push({ scale, z, p, entropy: Math.log1p(Math.exp(-a)) + a / (1 + Math.exp(a)) });
-    mass.push(mass[n] * (1 - p), mass[n] * p);
+    nodes.push({ scale, z, p, entropy: Math.log1p(Math.exp(-a)) + a / (1 + Math.exp(a)) }), mass.push(mass[n] * (1 - p), mass[n] * p);
   }
   for (let j = 0; j <= N; j++) leaves.push(leaf(c, j, x)), leaves[j].y.forEach((v, o) => (y[o] += mass[N + j] * v));
   const dy = dyOf(y), gain = zeros(N).concat(leaves.map((f) => dot(dy, f.y)));
