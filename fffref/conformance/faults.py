@@ -31,17 +31,16 @@ FAULTS = {
     "leaf-soft-children-exchanged": Fault(
         "weighs the other child by the choice in the mixture, while inference goes the right way",
         "Training and inference disagree: a hardened tree answers by the leaves that it never trained together.",
-        "a Flax port, whose choices are stacked as (c, 1 - c)",
     ),
     "leaf-tie-left": Fault(
         "sends a logit of exactly 0 to the left in a LeafFFF",
         "Rare with random weights; frequent with quantised ones, with zero inputs and with padding.",
-        "rewrites that serve both layers with one comparison",
+        f"{UNSEEN} where one comparison serves both layers",
     ),
     "path-tie-right": Fault(
         "sends a logit of exactly 0 to the right in a PathFFF",
         "Rare with random weights; frequent with quantised ones, with zero inputs and with padding.",
-        "rewrites that serve both layers with one comparison",
+        f"{UNSEEN} where one comparison serves both layers",
     ),
     "path-children-exchanged": Fault(
         "sends a row to the other child in a PathFFF",
@@ -54,12 +53,12 @@ FAULTS = {
     "path-no-input-bias": Fault(
         "leaves the input bias out",
         "Other paths, and other outputs along them.",
-        "inference kernels in C and CUDA, and a PyTorch rewrite",
+        "a PyTorch rewrite of the second paper's layer",
     ),
     "two-depth-minus-one": Fault(
         "stores 2 depth - 1 nodes instead of 2^depth - 1",
         "Nodes are missing from depth 3 on; what is read there is the last one that exists.",
-        "a rewrite of the tree with a product in place of a power",
+        f"{UNSEEN} when a power becomes a product",
     ),
     "leaf-level-too-few": Fault(
         "makes one choice too few in a LeafFFF",
@@ -73,12 +72,12 @@ FAULTS = {
     "leaf-output-transposed": Fault(
         "reads a leaf's output weights as (n_out, leaf width)",
         "Right only where one of the two is 1; with a square leaf nobody notices a shape.",
-        "imports of PyTorch's Linear layers, which store (out, in)",
+        f"{UNSEEN} by importing PyTorch's Linear layers, which store (out, in)",
     ),
     "path-output-transposed": Fault(
         "reads the output weights of a tree as (n_out, neurons)",
         "Right only where one of the two is 1.",
-        "imports of PyTorch's Linear layers, which store (out, in)",
+        f"{UNSEEN} by importing PyTorch's Linear layers, which store (out, in)",
     ),
     "path-output-from-input-weights": Fault(
         "adds rows of the input weights to the output",
@@ -93,12 +92,12 @@ FAULTS = {
     "tanh-gelu": Fault(
         "takes the tanh approximation of GELU for the exact one",
         "Errors of up to 5e-4 a neuron.",
-        "frameworks whose default is the approximation, such as JAX",
+        f"{UNSEEN} in frameworks whose default it is, such as JAX",
     ),
     "first-row-for-all": Fault(
         "takes the first row's way for all rows in inference",
         "Right for a batch of one, which is what is often tried.",
-        "GPU kernels that read one index a block",
+        f"{UNSEEN} in GPU kernels that read one index a block",
     ),
     "entropy-mean": Fault(
         "averages the entropy over rows and nodes",
@@ -113,7 +112,7 @@ FAULTS = {
     "entropy-bits": Fault(
         "measures entropy in bits",
         "The weight of the hardening loss is 1.44 times as large.",
-        "ports that take log2 from information theory's textbooks",
+        f"{UNSEEN} from textbooks of information theory",
     ),
     "entropy-nan": Fault(
         "computes 0 log 0 in the entropy",
@@ -127,7 +126,7 @@ FAULTS = {
     "transposed-per-batch": Fault(
         "exchanges children for the whole batch at once",
         "One draw a batch is a weaker remedy against overfragmentation than one a row.",
-        "ports that draw one number a node",
+        f"{UNSEEN} by drawing one number a node",
     ),
     "soft-in-inference": Fault(
         "mixes all leaves in inference",
@@ -137,7 +136,7 @@ FAULTS = {
     "rounded-gradient": Fault(
         "sends the gradient through rounded choices",
         "A step function has slope 0: the nodes learn nothing, and only the leaf that is reached learns.",
-        "ports that call round inside an automatically differentiated function",
+        "fastfeedforward 0.2.1 when trained with hard decisions, as its documentation warns",
     ),
     "input-gradient-of-leaves-alone": Fault(
         "leaves the nodes out of the input's gradient",
@@ -146,7 +145,7 @@ FAULTS = {
     "gradient-of-last-visit": Fault(
         "keeps one row's gradient where several rows visit the same neuron",
         "Right for a batch of one; otherwise the root learns from the last row alone.",
-        "scatters by plain indexing, and kernels without atomic adds",
+        f"{UNSEEN} by plain indexing, and in kernels without atomic additions",
     ),
     "trees-averaged": Fault(
         "averages over trees instead of summing",
@@ -159,7 +158,7 @@ FAULTS = {
     "masked-dense": Fault(
         "computes all neurons and multiplies by a mask of zeros",
         "0 times inf is NaN: one overflow anywhere in the tree spoils the row. And nothing is saved.",
-        "the second paper's published training code, and most rewrites in frameworks",
+        "the second paper's training code, and rewrites of it in PyTorch",
     ),
     "nan-right": Fault(
         "sends a NaN to the right",
@@ -172,7 +171,7 @@ FAULTS = {
     "one-squeezed": Fault(
         "drops the axis of a batch of one",
         "The next layer gets a vector.",
-        "ports that end in squeeze()",
+        f"{UNSEEN} by ending in squeeze()",
     ),
     "depth-0-fails": Fault(
         "fails at depth 0 in inference",
@@ -186,11 +185,11 @@ FAULTS = {
     "leaf-biases-exchanged": Fault(
         "exchanges the output biases of the last two leaves",
         "Two leaves out of many are wrong: a test of few rows may never meet them.",
-        "conversions of weights leaf by leaf",
+        f"{UNSEEN} in conversions leaf by leaf",
     ),
     "levels-from-1": Fault(
         "counts levels from 1: level m begins at node 2^m",
         "The root is never used, and every level is read one node to the right.",
-        "ports to languages whose arrays begin at 1",
+        f"{UNSEEN} in languages whose arrays begin at 1",
     ),
 }

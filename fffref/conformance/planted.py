@@ -110,15 +110,16 @@ CHANGES = {
 }  # fmt: skip
 
 
-def port(fault=None):
-    """The function `answer` of the port, with a fault or without."""
+def port(*faults):
+    """The function `answer` of the port, with these faults."""
     text = PORT.read_text()
-    for old, new in CHANGES[fault] if fault else ():
-        if text.count(old) != 1:
-            raise ValueError(f"{fault}: {old!r} occurs {text.count(old)} times in {PORT.name}")
-        text = text.replace(old, new)
+    for fault in faults:
+        for old, new in CHANGES[fault]:
+            if text.count(old) != 1:
+                raise ValueError(f"{fault}: {old!r} occurs {text.count(old)} times in {PORT.name}")
+            text = text.replace(old, new)
     names = {"__name__": "port"}
-    exec(compile(text, f"port with {fault}", "exec"), names)
+    exec(compile(text, f"port with {' and '.join(faults) or 'no fault'}", "exec"), names)
     return names["answer"]
 
 
