@@ -24,9 +24,17 @@ PACKAGE = {"only": ("leaf", "float32"), "without": ("transposed",)}  # it is sin
 # What public code was found to compute, where it differs from the papers: the layer, and names of planted faults.
 FORMS = {
     "a Flax port of the first paper": ("leaf", "leaf-children-exchanged", "soft-in-inference"),
-    "a PyTorch rewrite of the second paper's layer": ("path", "path-level-too-few", "path-no-input-bias", "no-activation"),
+    "a PyTorch rewrite of the second paper's layer": (
+        "path",
+        "path-level-too-few",
+        "path-no-input-bias",
+        "no-activation",
+    ),
     "the second paper's benchmark code": ("path", "path-output-from-input-weights"),
-    "masked dense training code": ("path", "masked-dense",),
+    "masked dense training code": (
+        "path",
+        "masked-dense",
+    ),
 }
 
 
@@ -110,12 +118,13 @@ def package_answer(level, c):
         if level == 5:
             sgd_step(layer, c)
     if level == 4:
-        return {f"d_{n}": g for n, g in ours(layer, 1 / c["temperature"], lambda p: p.grad).items()} | {"d_x": x.grad.numpy()}
+        gradients = ours(layer, 1 / c["temperature"], lambda p: p.grad) | {"x": x.grad.numpy()}
+        return {f"d_{name}": gradient for name, gradient in gradients.items()}
     return {"loss": losses} | ours(layer, c["temperature"], lambda p: p)
 
 
 def sgd_step(layer, c):
-    """One step; nodes that are divided by a temperature T have gradients T times as large, and need steps 1 / T as large."""
+    """One step; nodes divided by a temperature T have gradients T times as large, and need steps 1 / T as large."""
     import torch
 
     with torch.no_grad():
@@ -126,7 +135,7 @@ def sgd_step(layer, c):
 
 
 def published(c, level):
-    """The package's module with a case's weights. Without leaves (level 1), leaf j answers j: it has no other way to ask."""
+    """The package's module with a case's weights. At level 1, leaf j answers j: there is no other way to ask."""
     import torch
     from fastfeedforward import FFF
 
@@ -168,7 +177,7 @@ def ours(layer, node_factor, of):
 def row(verdicts, faults, planted_faults=()):
     """A port's counts by level, what explains its failures, and which cases those are."""
     failed = {v.entry.number: v.complaints[0] for v in verdicts if v.complaints}
-    counts = {level: {layer: list(pair) for layer, pair in row.items()} for level, row in checker.table(verdicts).items()}
+    counts = checker.table(verdicts)
     return {"counts": counts, "failed": failed, "planted": list(planted_faults),
             "faults": [list(names) for names in checker.diagnose(verdicts, faults)]}  # fmt: skip
 
@@ -183,12 +192,14 @@ def table(rows):
         for layers in row["counts"].values():
             cells.append(", ".join("{}/{}".format(*layers[layer]) for layer in LAYERS if layers[layer][1]) or "-")
         names = row["planted"] or (row["faults"][0] if row["faults"] else [])
-        said = "; ".join(wrong[fault]["wrong"] for fault in names) or ("see below" if row["failed"] else "passes all it claims")
+        said = "; ".join(wrong[fault]["wrong"] for fault in names) or (
+            "see below" if row["failed"] else "all that it claims"
+        )
         lines.append(f"| {name} | {' | '.join(cells)} | {said} |")
     notes = ["Two fractions are LeafFFF's and PathFFF's, one is of the layer that the port has."]
     for name, row in rows.items():
         if row["failed"] and not row["planted"] and not row["faults"]:
-            notes += [f"\n{name} fails:\n", *(f"* {number}: {complaint}" for number, complaint in row["failed"].items())]
+            notes += [f"\n{name} fails:\n", *(f"* {number}: {said}" for number, said in row["failed"].items())]
     return "\n".join(lines) + "\n\n" + "\n".join(notes) + "\n"
 
 

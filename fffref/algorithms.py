@@ -165,10 +165,7 @@ def BACKWARD_T(iota, fff, g, h=0.0, m=0, n=0):
     dz = (dot(g, [b - a for a, b in zip(left, right, strict=True)]) - h * z) * c * (1 - c)
     dleft = BACKWARD_T(iota, fff, [(1 - c) * v for v in g], h, m + 1, 2 * n)
     dright = BACKWARD_T(iota, fff, [c * v for v in g], h, m + 1, 2 * n + 1)
-    dx = [
-        a + b + dz * float(w)
-        for a, b, w in zip(dleft["x", 0], dright["x", 0], fff.node_weight[N], strict=True)
-    ]
+    dx = [a + b + dz * float(w) for a, b, w in zip(dleft["x", 0], dright["x", 0], fff.node_weight[N], strict=True)]
     own = {("node_weight", N): [dz * float(v) for v in iota], ("node_bias", N): dz, ("x", 0): dx}
     return dleft | dright | own
 

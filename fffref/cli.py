@@ -6,7 +6,8 @@ from . import __version__
 from .commands import conformance, count, demo, evaluate, fill_mask, gradcheck, import_torch, reproduce, train
 from .commands.shared import Parser
 
-COMMANDS = (demo, train, evaluate, gradcheck, count, reproduce, fill_mask, import_torch, conformance)  # in the order of the help
+# In the order of the help.
+COMMANDS = (demo, train, evaluate, gradcheck, count, reproduce, fill_mask, import_torch, conformance)
 
 DESCRIPTION = """\
 Fast feedforward networks (FFF) in plain NumPy, to read, to check and to time.

@@ -27,6 +27,8 @@ sys.path.insert(0, str(ROOT))
 
 import fffref  # noqa: E402
 from fffref import cli  # noqa: E402
+from fffref.conformance import checker  # noqa: E402
+from fffref.conformance.specs import LEVELS  # noqa: E402
 
 # What pages may link to. Only what the pages use ends up in the book.
 PARTS = (
@@ -90,6 +92,7 @@ def gather(source):
     front = (source / "docs" / "index.md").read_text().replace("<!-- the course -->", course())
     (source / "index.md").write_text(front)
     (source / "command-line.md").write_text(command_line_page())
+    (source / "port-it.md").write_text(port_page((source / "docs" / "port-it.md").read_text()))
     results = source / "benchmarks" / "results"
     for page in results.rglob("*.md"):
         name = page.relative_to(results).with_suffix("").as_posix()
@@ -114,7 +117,7 @@ def api_page():
     entries = []
     for name in modules():
         file = ROOT / name.replace(".", "/")
-        file = file / "__init__.py" if file.is_dir() else file.with_suffix(".py")
+        file = file.with_suffix(".py") if file.with_suffix(".py").exists() else file / "__init__.py"
         summary = re.split(r"(?<=[.?])\s", ast.get_docstring(ast.parse(file.read_text())))[0].replace("\n", " ")
         entries.append(f":doc:`{name}`\n   {summary}")
     pages = ".. toctree::\n   :hidden:\n\n" + "\n".join(f"   {name}" for name in modules())
@@ -133,6 +136,21 @@ def command_line_page():
     names = [command.__name__.rpartition(".")[2].replace("_", "-") for command in cli.COMMANDS]
     sections = ["# The command line", _block(_help()), *(f"## fffref {n}\n\n{_block(_help(n))}" for n in names)]
     return "\n\n".join(sections) + "\n"
+
+
+def port_page(text):
+    """The page on ports with what is generated: faults by the cases that expose them, and the recorded table."""
+    entries = checker.index()
+    rows = ["| fault | " + " | ".join(f"level {level}" for level in LEVELS) + " |", "|---" * (len(LEVELS) + 1) + "|"]
+    for name, fault in checker.catalogue().items():
+        marks = {level: "" for level in LEVELS}
+        for entry in entries:
+            marks[entry.level] += "x" if entry.number in fault["cases"] else "."
+        rows.append(
+            f"| a port that {fault['wrong']} (`{name}`) | " + " | ".join(f"`{m}`" for m in marks.values()) + " |"
+        )
+    ports = (ROOT / "benchmarks" / "results" / "ports.md").read_text()
+    return text.replace("<!-- the matrix -->", "\n".join(rows)).replace("<!-- the ports -->", ports)
 
 
 def heading(text):

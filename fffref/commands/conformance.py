@@ -31,8 +31,8 @@ def add(commands):
     check = parts.add_parser("check", help="judge a port's answers; exit status 1 if anything fails")
     check.add_argument("folder", metavar="DIR", help="one text file a case: 101.txt and so on")
     check.add_argument("--levels", default="1-5", help="levels that the port claims, as 1-3 or 1,2,4 (%(default)s)")
-    check.add_argument("--only", action="append", default=[], metavar="FLAG", help="only cases with this flag; repeatable")
-    check.add_argument("--without", action="append", default=[], metavar="FLAG", help="no cases with this flag; repeatable")
+    for option, what in (("--only", "only cases with this flag"), ("--without", "no cases with this flag")):
+        check.add_argument(option, action="append", default=[], metavar="FLAG", help=f"{what}; may be repeated")
     shared.add_common(check, seed=False)
     check.set_defaults(run=run_check)
     explain = parts.add_parser("explain", help="say what a fault is; without a name, list all")
@@ -73,7 +73,7 @@ def run_check(arguments):
         print(checker.report(verdicts, known, explanations))
     result = {
         "passed": not failed,
-        "levels": {level: {layer: dict(zip(("passed", "claimed"), counts, strict=True)) for layer, counts in row.items()}
+        "levels": {level: {layer: {"passed": passed, "claimed": claimed} for layer, (passed, claimed) in row.items()}
                    for level, row in checker.table(verdicts).items()},
         "failed": {entry.number: {"flags": entry.flags, "complaints": complaints} for entry, complaints, _ in failed},
         "faults": explanations,

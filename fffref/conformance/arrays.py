@@ -135,7 +135,7 @@ def _header(words, arrays, before, where):
     """Name, empty array and count of numbers from the words of a header."""
     name, dtype, rank, *sizes = (*words, "", "", "")[: max(3, len(words))]
     if dtype not in ANSWERED or not rank.isdecimal() or not all(size.isdecimal() for size in sizes):
-        after = f"; {before} is complete with {len(arrays[before].values)} numbers, as its header says" if before else ""
+        after = f"; {before} is complete with its {len(arrays[before].values)} numbers" if before else ""
         raise ValueError(f"{where}: expected a header such as 'y float32 2 4 3', got {' '.join(words)[:40]!r}{after}")
     if len(sizes) != int(rank):
         raise ValueError(f"{where}: {name} has rank {rank} and so {rank} sizes, got {len(sizes)}")

@@ -154,9 +154,10 @@ def _compare(name, found, expected, tolerance, rows):
         return []
     at = tuple(int(i) for i in np.argwhere(wrong)[0])
     where = f"{name}{list(at)}" if at else name
-    values = (f"{numbers[at]:.17g}" if expected.dtype == "float64" else f"{numbers[at]:.9g}" for numbers in (theirs, ours))
+    digits = ".17g" if expected.dtype == "float64" else ".9g"
     line = f"line {found.line}, " if found.line else ""
-    return [f"{line}{where} is {{}}, expected {{}}; {wrong.sum()} of {wrong.size} differ".format(*values)]
+    counts = f"{wrong.sum()} of {wrong.size} differ"
+    return [f"{line}{where} is {theirs[at]:{digits}}, expected {ours[at]:{digits}}; {counts}"]
 
 
 def _numbers(array, dtype):
@@ -175,7 +176,7 @@ def _place(name, array):
 
 
 def catalogue(vectors=VECTORS):
-    """The known faults by name: what is `wrong`, what it `does`, where it was `seen`, and the `cases` that expose it."""
+    """The known faults by name: what is `wrong`, what it `does`, where it was `seen`, which `cases` expose it."""
     return json.loads((pathlib.Path(vectors) / "faults.json").read_text())
 
 
@@ -222,7 +223,7 @@ def report(verdicts, faults, explanations, most=20):
         lines.append(f"{level} {LEVELS[level]:30}" + "".join(f"{cell:>10}" for cell in cells))
     failed = [verdict for verdict in verdicts if verdict.complaints]
     skipped = sum(verdict.skipped for verdict in verdicts)
-    lines += [f"{skipped} rows are too near a tie to be compared"] if skipped else []
+    lines += [f"rows too near a tie to be compared: {skipped}"] if skipped else []
     lines += [""] * bool(failed)
     for entry, complaints, _ in failed[:most]:
         lines.append(f"{entry.number} fails ({', '.join(entry.flags)}): {complaints[0]}")
@@ -243,7 +244,7 @@ def _explained(failed, faults, explanations):
         return ["", "All claimed cases pass."]
     if not explanations:
         best, cases = _most(failed, faults)
-        lines = ["", "No known fault explains this, nor do two or three together: see what the flags mean in README.md."]
+        lines = ["", "No known fault explains this, nor do three together: see what the flags mean in README.md."]
         if cases:
             lines.append(f"{len(cases)} of {len(failed)} are those of a port that {faults[best]['wrong']} ({best}).")
         return lines

@@ -32,7 +32,12 @@ CDF = "(1 + np.vectorize(math.erf, [float])(z / math.sqrt(2)).astype(z.dtype)) /
 ENTROPY = "np.log1p(np.exp(-abs(z))) + abs(z) / (1 + np.exp(abs(z)))"
 
 EXCHANGED = (
-    (MASS, MASS.replace("(1 - choice[:, n])", "C").replace("choice[:, n]", "(1 - choice[:, n])").replace("C", "choice[:, n]")),
+    (
+        MASS,
+        MASS.replace("(1 - choice[:, n])", "C")
+        .replace("choice[:, n]", "(1 - choice[:, n])")
+        .replace("C", "choice[:, n]"),
+    ),
     ("(right - left)", "(left - right)"),
     (UPWARDS, "choice[:, n] * left + (1 - choice[:, n]) * right"),
 )

@@ -35,7 +35,8 @@ def write(folder):
         name = f"{number}.{'bin' if binary else 'txt'}"
         with files.replacing(pathlib.Path(folder) / name) as temporary:
             temporary.write_bytes(data)
-        lines.append(f"{number} {number // 100} {','.join(flags(case, spec))} {name} {hashlib.sha256(data).hexdigest()}")
+        digest = hashlib.sha256(data).hexdigest()
+        lines.append(f"{number} {number // 100} {','.join(flags(case, spec))} {name} {digest}")
     with files.replacing(pathlib.Path(folder) / "index.txt") as temporary:
         temporary.write_text("\n".join(lines) + "\n")
 

@@ -52,12 +52,14 @@ def test_wrong_ones_are_told_why(kit, capsys):
 def test_a_port_is_judged_by_what_it_claims(kit, capsys):
     for claim in (("--levels", "3-5"), ("--only", "path"), ("--levels", "1,2", "--without", "tie")):
         assert run(capsys, "conformance", "check", kit / "broken", *claim)[0] == 0
-    assert run(capsys, "conformance", "check", kit / "broken", "--levels", "1-2", "--only", "leaf", "--only", "tie")[0] == 1
+    claim = ("--levels", "1-2", "--only", "leaf", "--only", "tie")
+    assert run(capsys, "conformance", "check", kit / "broken", *claim)[0] == 1
 
 
 def test_explain(capsys):
     status, out, _ = run(capsys, "conformance", "explain", "leaf-no-output-bias")
-    assert status == 0 and "leaves the leaf's output bias out" in out and "fastfeedforward 0.2.1" in out and "201" in out
+    assert status == 0 and "leaves the leaf's output bias out" in out and "fastfeedforward 0.2.1" in out
+    assert ", ".join(map(str, checker.catalogue()["leaf-no-output-bias"]["cases"])) in out
     status, out, _ = run(capsys, "conformance", "explain")
     assert status == 0 and [line.split()[0] for line in out.splitlines()] == list(planted.FAULTS)
     assert json.loads(run(capsys, "conformance", "explain", "--json")[1]) == checker.catalogue()

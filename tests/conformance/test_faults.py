@@ -79,7 +79,10 @@ def test_the_committed_catalogue_is_what_is_written(tmp_path):
 @pytest.mark.parametrize("wrong", [np.zeros_like, lambda a: np.roll(a, 1, 0), lambda a: a * 1.001])
 def test_zeros_shuffled_and_scaled_answers_fail(wrong):
     right = planted.port()
-    found = planted.verdicts(lambda level, c: {n: wrong(np.asarray(a)) for n, a in right(level, c).items()} if level == 2 else right(level, c))
-    for verdict in found:
+
+    def answer(level, c):
+        return {name: wrong(np.asarray(array)) if level == 2 else array for name, array in right(level, c).items()}
+
+    for verdict in planted.verdicts(answer):
         if verdict.entry.level == 2 and "one" not in verdict.entry.flags and "none" not in verdict.entry.flags:
             assert verdict.complaints, verdict.entry
