@@ -13,7 +13,7 @@ from fffref.conformance import checker, planted, specs
 
 @pytest.fixture(scope="module")
 def kit(tmp_path_factory):
-    """What `export` writes, and the answers of its NumPy port: right ones, and those of a tie that goes the other way."""
+    """What `export` writes, and the answers of its NumPy port: right ones, and those of one that sends ties left."""
     from fffref import cli
 
     folder = tmp_path_factory.mktemp("kit") / "vectors"
