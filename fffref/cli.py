@@ -3,11 +3,11 @@
 import sys
 
 from . import __version__
-from .commands import conformance, count, demo, evaluate, fill_mask, gradcheck, import_torch, reproduce, train
+from .commands import conformance, count, demo, embed, evaluate, fill_mask, gradcheck, import_torch, reproduce, train
 from .commands.shared import Parser
 
 # In the order of the help.
-COMMANDS = (demo, train, evaluate, gradcheck, count, reproduce, fill_mask, import_torch, conformance)
+COMMANDS = (demo, train, evaluate, gradcheck, count, reproduce, fill_mask, embed, import_torch, conformance)
 
 DESCRIPTION = """\
 Fast feedforward networks (FFF) in plain NumPy, to read, to check and to time.

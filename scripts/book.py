@@ -140,17 +140,16 @@ def command_line_page():
 
 def port_page(text):
     """The page on ports with what is generated: faults by the cases that expose them, and the recorded table."""
-    entries = checker.index()
-    rows = ["| fault | " + " | ".join(f"level {level}" for level in LEVELS) + " |", "|---" * (len(LEVELS) + 1) + "|"]
-    for name, fault in checker.catalogue().items():
-        marks = {level: "" for level in LEVELS}
-        for entry in entries:
-            marks[entry.level] += "x" if entry.number in fault["cases"] else "."
-        rows.append(
-            f"| a port that {fault['wrong']} (`{name}`) | " + " | ".join(f"`{m}`" for m in marks.values()) + " |"
-        )
+    entries, faults = checker.index(), checker.catalogue()
+    numbers = {level: [entry.number for entry in entries if entry.level == level] for level in LEVELS}
+    rows = [" " * 32 + "  ".join(f"level {level}".ljust(len(cases)) for level, cases in numbers.items())]
+    for name, fault in faults.items():
+        marks = ("".join(".x"[number in fault["cases"]] for number in cases) for cases in numbers.values())
+        rows.append(name.ljust(32) + "  ".join(marks))
+    words = [f"* `{name}`: a port that {fault['wrong']}. {fault['does']}" for name, fault in faults.items()]
+    matrix = _block("\n".join(rows)) + "\n\n" + "\n".join(words)
     ports = (ROOT / "benchmarks" / "results" / "ports.md").read_text()
-    return text.replace("<!-- the matrix -->", "\n".join(rows)).replace("<!-- the ports -->", ports)
+    return text.replace("<!-- the matrix -->", matrix).replace("<!-- the ports -->", ports)
 
 
 def heading(text):
@@ -171,7 +170,7 @@ def _help(*command):
 
 def _block(text):
     """A literal block in Markdown."""
-    return f"```text\n{text.strip()}\n```"
+    return f"```text\n{text.rstrip()}\n```"
 
 
 def main():
