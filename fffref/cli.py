@@ -1,8 +1,12 @@
 """The command line: `fffref COMMAND`, each in a module of `commands`. Bad input is one line and exit status 2."""
 
+import contextlib
+import http.client
+import os
 import sys
 
 from . import __version__
+from .checks import InputError
 from .commands import count, demo, evaluate, fill_mask, gradcheck, import_torch, reproduce, train
 from .commands.shared import Parser
 
@@ -35,20 +39,56 @@ def main(argv=None):
     Returns
     -------
     int
-        0 if all went well, 1 if a gradient is wrong; bad input leaves with status 2 and one line.
+        0 if all went well; 1 if a gradient is wrong; 2, with one line, for bad input and for what the system refuses;
+        130 if stopped; 141, silently, if nobody reads what is printed. A mistake of this package is raised, with its
+        traceback; so is everything with `--traceback`.
     """
-    arguments = parser().parse_args(argv)
+    with contextlib.suppress(AttributeError):  # a word that the terminal's encoding lacks is no reason to fail
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        try:
+            return _run(parser().parse_args(argv))
+        finally:
+            _flush()  # a closed pipe or a full disk is noticed here at the latest
+    except BrokenPipeError:
+        return 141
+    except OSError as error:
+        print(f"fffref: cannot print: {_line(error)}", file=sys.stderr)
+        return 2
+
+
+def _run(arguments):
+    """Run the command; return the exit status."""
     try:
         return arguments.run(arguments)
-    except (ValueError, TypeError) as error:
-        message = str(error).replace("\n", " ")
-    except MemoryError:
-        message = "this needs more memory than there is; choose smaller sizes"
+    except BrokenPipeError:
+        raise
     except KeyboardInterrupt:
         print(f"\nfffref {arguments.command}: stopped", file=sys.stderr)
         return 130
-    print(f"fffref {arguments.command}: {message}", file=sys.stderr)
-    return 2
+    except (InputError, OSError, MemoryError, http.client.HTTPException) as error:
+        if arguments.traceback:
+            raise
+        print(f"fffref {arguments.command}: {_line(error)}", file=sys.stderr)
+        return 2
+
+
+def _line(error):
+    """One line that says what went wrong."""
+    if isinstance(error, MemoryError):
+        return "this needs more memory than there is; choose smaller sizes"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _flush():
+    """Print what is still to be printed; if that fails, see that Python does not complain again at its end."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise
 
 
 def parser():

@@ -68,7 +68,7 @@ def run(arguments):
     if arguments.list:
         report, text = _listed(presets.PRESETS)
     elif arguments.what is None:
-        raise ValueError(f"name a layer ({', '.join(LAYERS)}) or a model; --list lists the models")
+        raise checks.InputError(f"name a layer ({', '.join(LAYERS)}) or a model; --list lists the models")
     elif arguments.what in LAYERS:
         report, text = _layer(arguments)
     else:
@@ -123,7 +123,7 @@ def _count(arguments):
     _refuse(arguments, set(OF_LAYERS + OF_MODELS) - {"n_in", "n_out", "versus", *needed, *optional})
     for name in needed:
         if getattr(arguments, name) is None:
-            raise ValueError(f"{what} needs {_option(name)}")
+            raise checks.InputError(f"{what} needs {_option(name)}")
     n_in = 768 if arguments.n_in is None else arguments.n_in
     n_out = n_in if arguments.n_out is None else arguments.n_out
     if what == "dense-ff":
@@ -247,7 +247,7 @@ def _refuse(arguments, names):
     """Refuse options that say nothing about what is counted."""
     given = [_option(name) for name in OF_LAYERS + OF_MODELS if name in names and getattr(arguments, name) is not None]
     if given:
-        raise ValueError(f"{given[0]} is not for {arguments.what}")
+        raise checks.InputError(f"{given[0]} is not for {arguments.what}")
 
 
 def _option(name):

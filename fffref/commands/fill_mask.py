@@ -4,6 +4,7 @@ import pathlib
 
 import numpy as np
 
+from .. import checks
 from . import shared
 
 MASKS = ("[MASK]", "<mask>")  # as BERT's tokenizers write it, and as crammedBERT's do
@@ -65,13 +66,13 @@ def _tokenizer(path):
     try:
         from tokenizers import Tokenizer
     except ImportError:
-        raise ValueError('fill-mask needs the package tokenizers: pip install "fffref[text]"') from None
+        raise checks.InputError('fill-mask needs the package tokenizers: pip install "fffref[text]"') from None
     if not path.exists():
-        raise ValueError(f"there is no {path}; the folder must hold config.json, model.safetensors and tokenizer.json")
+        raise checks.InputError(f"there is no {path}; the folder must hold config.json, model.safetensors and tokenizer.json")
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # the package raises nothing more special
-        raise ValueError(f"{path} is no tokenizer that the package tokenizers can read: {error}") from error
+        raise checks.InputError(f"{path} is no tokenizer that the package tokenizers can read: {error}") from error
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return tokenizer
@@ -81,20 +82,20 @@ def _encoded(tokenizer, text):
     """Token ids (S,), and where among them the masks are."""
     own = next((mask for mask in MASKS if tokenizer.token_to_id(mask) is not None), None)
     if own is None:
-        raise ValueError(f"tokenizer.json knows neither {' nor '.join(MASKS)}: it is not a masked language model's")
+        raise checks.InputError(f"tokenizer.json knows neither {' nor '.join(MASKS)}: it is not a masked language model's")
     for mask in MASKS:
         text = text.replace(mask, own)
     ids = np.array(tokenizer.encode(text).ids, np.intp)
     masks = np.flatnonzero(ids == tokenizer.token_to_id(own))
     if len(masks) == 0:
-        raise ValueError(f"the text holds no {MASKS[0]}; put one where a word is to be guessed")
+        raise checks.InputError(f"the text holds no {MASKS[0]}; put one where a word is to be guessed")
     return ids, masks
 
 
 def _probabilities(logits):
     """Softmax of each row, in float64."""
     if not np.isfinite(logits).all():
-        raise ValueError("the model's answer is not finite: its weights hold NaN or inf; take another copy")
+        raise checks.InputError("the model's answer is not finite: its weights hold NaN or inf; take another copy")
     logits = logits.astype(np.float64)
     exp = np.exp(logits - logits.max(1, keepdims=True))
     return exp / exp.sum(1, keepdims=True)

@@ -2,6 +2,7 @@
 
 import pathlib
 
+from .. import checks
 from . import shared
 
 
@@ -43,12 +44,12 @@ def run(arguments):
     source, out = pathlib.Path(arguments.source), pathlib.Path(arguments.out)
     if arguments.layer is not None or arguments.back:
         if arguments.activation is not None:
-            raise ValueError("--activation is for the state dict of a fastfeedforward.FFF only")
+            raise checks.InputError("--activation is for the state dict of a fastfeedforward.FFF only")
     if arguments.layer is not None and arguments.prefix:
-        raise ValueError("--prefix is for the state dict of a fastfeedforward.FFF only")
+        raise checks.InputError("--prefix is for the state dict of a fastfeedforward.FFF only")
     files.folder(out.parent)
     if out.exists():
-        raise ValueError(f"{out} exists already; choose another --out")
+        raise checks.InputError(f"{out} exists already; choose another --out")
     work = _back if arguments.back else _module if arguments.layer is None else _layer
     report = work(arguments, source, out)
     if not arguments.json:

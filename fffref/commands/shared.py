@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 
 import numpy as np
 
@@ -21,10 +22,11 @@ class Parser(argparse.ArgumentParser):
 
 
 def add_common(command, seed=True):
-    """Add `--seed` and `--json`."""
+    """Add `--seed`, `--json` and `--traceback`."""
     if seed:
         command.add_argument("--seed", type=int, default=0, help="same seed, same result (%(default)s)")
     command.add_argument("--json", action="store_true", help="print the result as JSON and nothing else")
+    command.add_argument("--traceback", action="store_true", help="show where in the program an error arose")
 
 
 def add_data(command):
@@ -64,8 +66,19 @@ def layer_maker(arguments):
 def finish(arguments, result, good=True):
     """Print the result where JSON is asked for; return the exit status."""
     if arguments.json:
-        print(json.dumps(result, indent=1))
+        print(json.dumps(plain(result), indent=1, allow_nan=False))
     return 0 if good else 1
+
+
+def plain(value):
+    """The same for JSON, which has no NaN and no infinity (null) and no NumPy scalars."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, (np.generic, np.ndarray)):
+        return plain(value.tolist())
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def or_dash(value, factor, digits=2):

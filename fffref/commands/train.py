@@ -2,7 +2,7 @@
 
 import pathlib
 
-from .. import files
+from .. import checks, files
 from . import shared
 
 
@@ -45,7 +45,7 @@ def run(arguments):
     out = pathlib.Path(arguments.out)
     files.folder(out.parent)
     if out.exists() and not arguments.resume:
-        raise ValueError(f"{out} exists already; --resume goes on from it, or choose another --out")
+        raise checks.InputError(f"{out} exists already; --resume goes on from it, or choose another --out")
     recipe = _recipe(arguments)
     layer_of = shared.layer_maker(arguments)
     data = datasets.load(arguments.data, arguments.data_folder)

@@ -282,7 +282,7 @@ def of(layer):
         return path_fff(layer.n_in, layer.n_out, layer.depth, layer.n_trees)
     if isinstance(layer, MoE):
         return moe(layer.n_in, layer.n_out, layer.n_experts, layer.k, layer.expert_in_bias.shape[1])
-    raise TypeError(f"layer must be a DenseFF, LeafFFF, PathFFF or MoE, got {type(layer).__name__}")
+    raise checks.InputTypeError(f"layer must be a DenseFF, LeafFFF, PathFFF or MoE, got {type(layer).__name__}")
 
 
 def amdahl(share, factor):

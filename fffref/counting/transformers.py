@@ -112,13 +112,13 @@ class Transformer:
         checks.one_of("norm", self.norm, ("layer", "rms"))
         checks.one_of("head", self.head, (None, "tied", "untied"))
         if self.head_width is None and self.width % self.heads:
-            raise ValueError(f"heads must divide width, got {self.heads} and {self.width}; or give head_width")
+            raise checks.InputError(f"heads must divide width, got {self.heads} and {self.width}; or give head_width")
         if self.heads % self.groups:
-            raise ValueError(f"kv_heads must divide heads, got {self.groups} and {self.heads}")
+            raise checks.InputError(f"kv_heads must divide heads, got {self.groups} and {self.heads}")
         if self.window is not None and not self.causal:
-            raise ValueError("window is for causal models; pass causal=True")
+            raise checks.InputError("window is for causal models; pass causal=True")
         if (self.ff.n_in, self.ff.n_out) != (self.width, self.width):
-            raise ValueError(f"ff must lead from {self.width} to {self.width}, got {self.ff.name}")
+            raise checks.InputError(f"ff must lead from {self.width} to {self.width}, got {self.ff.name}")
 
     @property
     def groups(self):

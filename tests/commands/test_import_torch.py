@@ -13,7 +13,7 @@ from fffref.formats.ultrafastbert import Arch
 def test_a_module_becomes_a_checkpoint_and_comes_back(capsys, tmp_path, rng):
     layer = LeafFFF.init(rng, 5, 3, 2, 4, "gelu")
     module, leaf, back = (tmp_path / name for name in ("module.safetensors", "leaf.safetensors", "back.safetensors"))
-    fastfeedforward.write(
+    safetensors.write(
         module, fastfeedforward.fastfeedforward(layer, "ff.") | {"ff.node_usage": np.zeros(3, np.float32)}
     )
     arguments = module, "--prefix", "ff.", "--activation", "gelu", "--out", leaf
@@ -29,7 +29,7 @@ def test_a_module_becomes_a_checkpoint_and_comes_back(capsys, tmp_path, rng):
         np.testing.assert_array_equal(getattr(found.layer, name), array, strict=True)
     status, out, _ = run(capsys, "import-torch", leaf, "--back", "--prefix", "ff.", "--out", back, "--json")
     assert status == 0 and json.loads(out)["shapes"]["leaf_in_weight"] == [4, 4, 5]
-    one, other = fastfeedforward.mapped(module), fastfeedforward.mapped(back)
+    one, other = safetensors.mapped(module), safetensors.mapped(back)
     assert set(one) - {"ff.node_usage"} == set(other)
     for name, array in other.items():
         np.testing.assert_array_equal(one[name], array, strict=True)
@@ -52,7 +52,7 @@ def test_a_layer_of_a_model_becomes_a_checkpoint(capsys, tmp_path, rng):
 
 def test_what_cannot_be_imported_is_told_in_one_line(capsys, tmp_path, rng):
     module, out = tmp_path / "module.safetensors", tmp_path / "out.safetensors"
-    fastfeedforward.write(module, fastfeedforward.fastfeedforward(LeafFFF.init(rng, 5, 3, 2, 4)))
+    safetensors.write(module, fastfeedforward.fastfeedforward(LeafFFF.init(rng, 5, 3, 2, 4)))
     path = tmp_path / "path.safetensors"
     checkpoints.save(path, PathFFF.init(rng, 5, 3, 2))
     to = "--out", out

@@ -7,7 +7,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from fffref import LeafFFF
-from fffref.formats import fastfeedforward
+from fffref.formats import fastfeedforward, safetensors
 
 
 def raw(path, header, data=b""):
@@ -27,7 +27,7 @@ def test_arrays_are_the_files(tmp_path, rng):
         "i8": np.arange(4), "none": np.zeros((0, 3), np.float32), "nan": np.array([np.nan, -0.0, np.inf]),
     }  # fmt: skip
     save_file(arrays, path, {"about": "metadata are no tensor"})
-    found = fastfeedforward.mapped(path)
+    found = safetensors.mapped(path)
     assert set(found) == set(arrays)
     for name, array in arrays.items():
         np.testing.assert_array_equal(found[name], array, strict=True)
@@ -38,7 +38,7 @@ def test_nothing_is_read_before_it_is_used_and_the_file_is_never_written(tmp_pat
     path = tmp_path / "a.safetensors"
     save_file({"a": np.zeros(1000, np.float32)}, path)
     before = path.read_bytes()
-    array = fastfeedforward.mapped(path)["a"]
+    array = safetensors.mapped(path)["a"]
     with path.open("r+b") as file:  # what the file says now is what the array says now
         file.seek(len(before) - 4)
         file.write(np.float32(7).tobytes())
@@ -51,15 +51,15 @@ def test_nothing_is_read_before_it_is_used_and_the_file_is_never_written(tmp_pat
 def test_arrays_may_start_anywhere(shift, tmp_path):
     values = np.arange(6, dtype=np.float32).reshape(2, 3)
     header = json.dumps({"a": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}}) + " " * shift
-    found = fastfeedforward.mapped(raw(tmp_path / "a.safetensors", header.encode(), values.tobytes()))["a"]
+    found = safetensors.mapped(raw(tmp_path / "a.safetensors", header.encode(), values.tobytes()))["a"]
     np.testing.assert_array_equal(found, values, strict=True)
     assert found.flags.aligned
 
 
 def test_what_is_written_is_read_whatever_the_layout(tmp_path, rng):
     path, array = tmp_path / "new" / "a.safetensors", rng.standard_normal((4, 6))
-    fastfeedforward.write(path, {"t": array.T, "step": array[:, ::2], "number": np.array(3.0)})
-    for found in (fastfeedforward.mapped(path), load_file(path)):
+    safetensors.write(path, {"t": array.T, "step": array[:, ::2], "number": np.array(3.0)})
+    for found in (safetensors.mapped(path), load_file(path)):
         np.testing.assert_array_equal(found["t"], array.T, strict=True)
         np.testing.assert_array_equal(found["step"], array[:, ::2], strict=True)
         assert found["number"].shape == ()
@@ -72,7 +72,7 @@ def test_a_truncated_file_is_refused_wherever_it_ends(tmp_path):
     for length in (0, 4, 8, 60, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:length])
         with pytest.raises(ValueError, match=r"a\.safetensors is (no complete|truncated)"):
-            fastfeedforward.mapped(path)
+            safetensors.mapped(path)
 
 
 ENTRY = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
@@ -96,18 +96,18 @@ ENTRY = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
 )
 def test_damaged_headers_are_refused(header, message, tmp_path):
     with pytest.raises(ValueError, match=message):
-        fastfeedforward.mapped(raw(tmp_path / "a.safetensors", header, bytes(8)))
+        safetensors.mapped(raw(tmp_path / "a.safetensors", header, bytes(8)))
 
 
 def test_other_files_are_told_apart(tmp_path):
     with pytest.raises(ValueError, match="there is no file"):
-        fastfeedforward.mapped(tmp_path / "none.safetensors")
+        safetensors.mapped(tmp_path / "none.safetensors")
     with pytest.raises(ValueError, match="cannot read"):
-        fastfeedforward.mapped(tmp_path)
+        safetensors.mapped(tmp_path)
     archive = tmp_path / "module.pt"
     archive.write_bytes(b"PK\x03\x04" + bytes(100))
     with pytest.raises(ValueError, match=r"a zip archive, as torch\.save writes it; safetensors\.torch\.save_file"):
-        fastfeedforward.mapped(archive)
+        safetensors.mapped(archive)
 
 
 # ---------------------------------------------------------------------- fastfeedforward
@@ -123,10 +123,10 @@ def layer_of(rng, depth=3, dtype=np.float32):
 def test_weights_come_back_bit_for_bit(depth, dtype, prefix, rng, tmp_path):
     layer = layer_of(rng, depth, dtype)
     layer.leaf_in_weight[0, 0, :3] = np.nan, -0.0, np.inf
-    fastfeedforward.write(
+    safetensors.write(
         tmp_path / "a.safetensors", fastfeedforward.fastfeedforward(layer, prefix) | {"other": np.zeros(2)}
     )
-    tensors = fastfeedforward.mapped(tmp_path / "a.safetensors")
+    tensors = safetensors.mapped(tmp_path / "a.safetensors")
     if not prefix:
         tensors.pop("other")
     again = fastfeedforward.leaf_fff(tensors, "gelu", prefix)
@@ -185,7 +185,7 @@ def test_the_published_module_computes_the_same_in_training(depth, activation, r
     torch.manual_seed(0)
     module = fastfeedforward.FFF(6, 3, 4, depth, activation=kinds[activation], usage_mode="soft")
     save_file(module.state_dict(), tmp_path / "module.safetensors")
-    layer = fastfeedforward.leaf_fff(fastfeedforward.mapped(tmp_path / "module.safetensors"), activation)
+    layer = fastfeedforward.leaf_fff(safetensors.mapped(tmp_path / "module.safetensors"), activation)
     x = rng.standard_normal((50, 6), np.float32)
     with torch.no_grad():
         expected = module(torch.from_numpy(x)).numpy()
@@ -198,7 +198,7 @@ def test_the_published_module_computes_the_same_in_training(depth, activation, r
         np.testing.assert_allclose(layer.forward_hard(x) - bias, hard, rtol=1e-5, atol=1e-5 * np.abs(hard).max())
         assert np.abs(bias).max() > 0.1
 
-    fastfeedforward.write(tmp_path / "back.safetensors", fastfeedforward.fastfeedforward(layer))
+    safetensors.write(tmp_path / "back.safetensors", fastfeedforward.fastfeedforward(layer))
     other = fastfeedforward.FFF(6, 3, 4, depth, activation=kinds[activation])
     other.load_state_dict(load_file(tmp_path / "back.safetensors"))
     assert all(torch.equal(value, module.state_dict()[name]) for name, value in other.state_dict().items())
