@@ -265,7 +265,7 @@ def _download(name, folder, progress):
                 content = _fetch(url, progress)
                 _verify(content, SHA256[name][file])
             except (OSError, EOFError, zlib.error, ValueError, http.client.HTTPException) as error:
-                failures.append(f"{url}: {error or type(error).__name__}")
+                failures.append(f"{url}: {' '.join(str(error).split()) or type(error).__name__}")
                 continue
             with files.replacing(folder / f"{file}.gz") as temporary:
                 temporary.write_bytes(content)
