@@ -46,11 +46,29 @@ def number(name, value, interval):
     return float(value)
 
 
-def boolean(name, value):
-    """Return `value` as a bool; a string or a number is none."""
+def flag(name, value):
+    """Return `value` as a bool; refuse what only counts as true or false, such as "no"."""
     if not isinstance(value, (bool, np.bool_)):
         raise InputTypeError(f"{name} must be True or False, got {shown(value)}")
     return bool(value)
+
+
+def number_or_flag(name, value, interval):
+    """Return `value` as a bool if it is one, else as `number` does."""
+    return bool(value) if isinstance(value, (bool, np.bool_)) else number(name, value, interval)
+
+
+def instance(name, value, classes, example):
+    """Return `value` if it belongs to one of `classes`; `example` says what to write instead."""
+    if not isinstance(value, classes):
+        raise InputTypeError(f"{name} must be {example}, got {type(value).__name__} {shown(value)}")
+    return value
+
+
+def settle(record, **values):
+    """Set checked values of a frozen dataclass, while it is being made: plain numbers instead of NumPy's."""
+    for name, value in values.items():
+        object.__setattr__(record, name, value)
 
 
 def one_of(name, value, choices):
@@ -107,11 +125,12 @@ def plain(name, value):
 
 
 def finite(name, value):
-    """Return an array without NaN and inf; the message says where the first of them is."""
+    """Refuse NaN and inf, with the place of the first."""
     wrong = ~np.isfinite(value)
     if wrong.any():
-        at = tuple(map(int, np.argwhere(wrong)[0]))
-        raise InputError(f"{name} holds {value[at]}, first at {list(at)}; fill or drop what is missing")
+        place = np.unravel_index(np.argmax(wrong), wrong.shape)
+        what = "NaN" if np.isnan(value[place]) else "infinity"
+        raise InputError(f"{name} holds {what}, first at {list(map(int, place))}; fill or drop it")
     return value
 
 

@@ -1,7 +1,5 @@
 """`fffref fill-mask`: UltraFastBERT's guesses for a word left out."""
 
-import pathlib
-
 import numpy as np
 
 from .. import checks
@@ -13,7 +11,10 @@ MASKS = ("[MASK]", "<mask>")  # as BERT's tokenizers write it, and as crammedBER
 def add(commands):
     """Add the command and its options."""
     text = """\
-Let a pretrained UltraFastBERT, or a dense crammedBERT, guess the words behind [MASK] in a text.
+Let a pretrained UltraFastBERT, or its dense twin, guess the words behind [MASK] in a text.
+
+The twin is the crammedBERT that UltraFastBERT's repository trains: GELU, not gated, sinusoidal positions, no biases.
+The crammedBERT of cramming's own README is another (GELUglu: its FF layers are gated) and is refused by name.
 
 FOLDER must hold three files, as a snapshot of pbelcak/UltraFastBERT-1x11-long on the Hugging Face hub does:
   config.json          the sizes
@@ -40,10 +41,10 @@ examples:
 
 def run(arguments):
     """Do it; return the exit status."""
-    from .. import checks
+    from .. import files
     from ..models.bert import Bert
 
-    folder = pathlib.Path(arguments.folder)
+    folder = files.path_of(arguments.folder)
     tokenizer = _tokenizer(folder / "tokenizer.json")
     ids, masks = _encoded(tokenizer, arguments.text)
     bert = Bert.load(folder, fast=not arguments.reference, threads=arguments.threads)
@@ -62,17 +63,22 @@ def run(arguments):
 
 
 def _tokenizer(path):
-    """The tokenizer of a file; ValueError says what is missing."""
+    """The tokenizer of a file; InputError says what is missing."""
+    from ..formats import safetensors
+
     try:
         from tokenizers import Tokenizer
     except ImportError:
         raise checks.InputError('fill-mask needs the package tokenizers: pip install "fffref[text]"') from None
-    if not path.exists():
+    if not path.is_file():
         raise checks.InputError(f"there is no {path}; the folder must hold config.json, model.safetensors and tokenizer.json")
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # the package raises nothing more special
-        raise checks.InputError(f"{path} is no tokenizer that the package tokenizers can read: {error}") from error
+        with path.open("rb") as file:
+            kind = safetensors.what_it_is(file.read(512))
+        said = f"is {kind}" if kind else f"is no tokenizer that the package tokenizers can read: {error}"
+        raise checks.InputError(f"{path} {said}") from error
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return tokenizer
@@ -85,7 +91,10 @@ def _encoded(tokenizer, text):
         raise checks.InputError(f"tokenizer.json knows neither {' nor '.join(MASKS)}: it is not a masked language model's")
     for mask in MASKS:
         text = text.replace(mask, own)
-    ids = np.array(tokenizer.encode(text).ids, np.intp)
+    try:
+        ids = np.array(tokenizer.encode(text).ids, np.intp)
+    except Exception as error:  # as above; a vocabulary without a word for what it does not know, for one
+        raise checks.InputError(f"tokenizer.json cannot read this text: {error}; take the model's own file") from error
     masks = np.flatnonzero(ids == tokenizer.token_to_id(own))
     if len(masks) == 0:
         raise checks.InputError(f"the text holds no {MASKS[0]}; put one where a word is to be guessed")

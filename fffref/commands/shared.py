@@ -18,15 +18,16 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message):
         """Print one line and leave with status 2."""
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+        self.exit(2, f"{self.prog}: {' '.join(message.split())} (see {self.prog} --help)\n")
 
 
-def add_common(command, seed=True):
-    """Add `--seed`, `--json` and `--traceback`."""
+def add_common(command, seed=True, nested=False):
+    """Add `--seed`, `--json` and `--traceback`; `nested` where the command above has the last two as well."""
     if seed:
         command.add_argument("--seed", type=int, default=0, help="same seed, same result (%(default)s)")
-    command.add_argument("--json", action="store_true", help="print the result as JSON and nothing else")
-    command.add_argument("--traceback", action="store_true", help="show where in the program an error arose")
+    flag = {"action": "store_true", "default": argparse.SUPPRESS if nested else False}
+    command.add_argument("--json", help="print the result as JSON and nothing else", **flag)
+    command.add_argument("--traceback", help="show where in the program an error arose", **flag)
 
 
 def add_data(command):
