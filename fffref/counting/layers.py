@@ -48,8 +48,8 @@ class Work:
     elementwise: int = 0
 
     def __post_init__(self):
-        """Refuse what counts nothing."""
-        _whole(self, ("multiply_adds", "elementwise"), 0)
+        """Refuse what is no count; a difference of two may be below 0."""
+        _whole(self, ("multiply_adds", "elementwise"), -math.inf)
 
     @property
     def flops(self):
