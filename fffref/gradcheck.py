@@ -156,7 +156,7 @@ def check_projection(f, x, gradient, rng, dy=None, method="central", step=None, 
 
 
 def check_layer(value, layer, x, grads, dx=None, method="central", step=None):
-    """Check every array of a layer's gradient, and that of its input.
+    """Check every array of a layer's or model's gradient, and that of its input.
 
     Parameters
     ----------
@@ -173,7 +173,7 @@ def check_layer(value, layer, x, grads, dx=None, method="central", step=None):
     Returns
     -------
     dict of str to Report
-        One per field of the layer, and "x" if `dx` is given.
+        One per array, by its dotted name, and "x" if `dx` is given.
 
     Raises
     ------
@@ -181,11 +181,11 @@ def check_layer(value, layer, x, grads, dx=None, method="central", step=None):
         As in `check`.
     """
     like = layer.astype(np.complex128) if method == "complex" else layer
-    x_like = x.astype(like.dtype)
+    x_like, claims = x.astype(like.dtype), grads.dense().arrays()
     reports = {
         name: check(
-            lambda array, name=name: value(replace(like, **{name: array}), x_like),
-            array, getattr(grads, name), method=method, step=step,
+            lambda array, name=name: value(like.with_arrays({name: array}), x_like),
+            array, claims[name], method=method, step=step,
         )
         for name, array in layer.arrays().items()
     }  # fmt: skip
@@ -238,7 +238,7 @@ def _slope(f, x, index, method, step):
         stepped[index] += 1j * h
         value = f(stepped)
         if not np.iscomplexobj(value):
-            raise ValueError(
+            raise checks.InputError(
                 "f dropped the imaginary part of a complex step: it must compute in complex128 throughout "
                 "(abs, maximum, float() and scipy.special.expit do not); or use method='central'"
             )
@@ -284,9 +284,9 @@ def _prepare(f, x, gradient, dy, method):
     x, gradient = np.asarray(x), np.asarray(gradient)
     for name, array in (("x", x), ("gradient", gradient)):
         if array.dtype.name not in ("float32", "float64"):
-            raise TypeError(f"{name} must be float32 or float64, got {array.dtype}")
+            raise checks.InputTypeError(f"{name} must be float32 or float64, got {array.dtype}")
     if gradient.shape != x.shape:
-        raise ValueError(f"gradient must have the shape of x, {x.shape}, got {gradient.shape}")
+        raise checks.InputError(f"gradient must have the shape of x, {x.shape}, got {gradient.shape}")
 
     def number(x):
         """f, weighted by `dy` if there is one."""
@@ -294,7 +294,7 @@ def _prepare(f, x, gradient, dy, method):
         if dy is not None:
             y = (dy * y).sum()
         if np.ndim(y) != 0:
-            raise ValueError(f"f must return a number, got shape {np.shape(y)}; pass dy, the output's gradient")
+            raise checks.InputError(f"f must return a number, got shape {np.shape(y)}; pass dy, the output's gradient")
         return y
 
     return number, x, gradient

@@ -178,7 +178,7 @@ FAULTS = {
     "transposition forgets its sign": ("leaf_fff", "np.where(transposed, -scale, scale)", "scale + 0 * transposed"),
     "entropy's gradient, sign": ("losses", "entropy.sum() * scale, -logit", "entropy.sum() * scale, logit"),
     "squared error's gradient, sign": ("losses", "2 * difference /", "-2 * difference /"),
-    "gradient ascent": ("optim", "np.subtract(p, moved", "np.add(p, moved"),
+    "gradient ascent": ("optim", "p -= rate * g", "p += rate * g"),
     # transposed children
     "children exchanged, forward": ("leaf_fff", "= mass * (1 - c), mass * c", "= mass * c, mass * (1 - c)"),
     "children exchanged, backward": ("leaf_fff", "(1 - c) * dleft + c * dright", "c * dleft + (1 - c) * dright"),
@@ -230,8 +230,8 @@ FAULTS = {
     "dx without the gate": ("moe", "dx += dclean @ self.gate_weight + ", "dx += "),
     "experts' balance half as steep": ("moe", "slope = 2 * E", "slope = E"),
     "balance forgets to subtract": ("moe", "(totals * T - squares)", "(totals * T)"),
-    "momentum dropped": ("optim", "layer.dtype.type(self.momentum) * v + g", "g"),
-    "weight decay forgotten": ("optim", "p - shrink * p if shrink else p", "p"),
+    "momentum dropped": ("optim", "v *= momentum", "v *= 0"),
+    "weight decay forgotten": ("optim", "p -= part", "p -= 0"),
     "bias correction one step late": ("optim", "beta ** (count + 1)", "beta ** (count + 2)"),
     # wrong by one in two thousand
     "one in two thousand": ("leaf_fff", "node_bias=dnode.sum(0)", "node_bias=1.0005 * dnode.sum(0)"),

@@ -56,11 +56,11 @@ def jit(layer, threads=1):
     """
     kinds = {PathFFF: FastPath, LeafFFF: FastLeaf, DenseFF: FastDense}
     if type(layer) not in kinds:
-        raise TypeError(f"layer must be a PathFFF, LeafFFF or DenseFF, got {type(layer).__name__}")
+        raise checks.InputTypeError(f"layer must be a PathFFF, LeafFFF or DenseFF, got {type(layer).__name__}")
     checks.dtype(layer.dtype, allowed=checks.DTYPES[:2])
     for name, array in layer.arrays().items():
         if not (array.flags.c_contiguous and array.flags.aligned):
-            raise ValueError(f"{name} is not C-contiguous, and copies would miss changes; pass layer.aligned()")
+            raise checks.InputError(f"{name} is not C-contiguous, and copies would miss changes; pass layer.aligned()")
     return kinds[type(layer)](layer, checks.integer("threads", threads, 1))
 
 
@@ -142,12 +142,12 @@ class Fast:
 
 def _check_out(out, shape, dtype, x):
     if not isinstance(out, np.ndarray):
-        raise TypeError(f"out must be a NumPy array, got {type(out).__name__}")
+        raise checks.InputTypeError(f"out must be a NumPy array, got {type(out).__name__}")
     checks.array("out", out, shape, dtype)
     if not out.flags.carray:
-        raise ValueError("out must be C-contiguous, aligned and writeable; pass np.empty of the right shape")
+        raise checks.InputError("out must be C-contiguous, aligned and writeable; pass np.empty of the right shape")
     if np.may_share_memory(out, x):
-        raise ValueError("out must not overlap x, which is read while out is written; pass another array")
+        raise checks.InputError("out must not overlap x, which is read while out is written; pass another array")
 
 
 # ---------------------------------------------------------------------- PathFFF
@@ -304,7 +304,7 @@ class FastPath(Fast):
         x, node = tape.x, tape.node
         fits = x.shape[1:] == self._sample and x.dtype == self.dtype and node.shape == (len(x), self._length)
         if not fits or (node.size and not 0 <= node.min() <= node.max() < len(self._weights[1])):
-            raise ValueError("tape comes from another layer; pass what forward of this one returned")
+            raise checks.InputError("tape comes from another layer; pass what forward of this one returned")
 
     def _parameter_gradients(self, tape, dy, dlogit, visit, start, at, in_weight, in_bias, out_weight):
         """Fill row `at[r]` of each gradient with the sum over the visits start[r] to start[r + 1]."""

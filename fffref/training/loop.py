@@ -267,7 +267,7 @@ def train(
     seed = checks.integer("seed", seed, 0)
     watch_every = checks.integer("watch_every", watch_every, 1)
     if recipe.fast and not isinstance(layer, PathFFF):
-        raise ValueError(f"fast training is for PathFFF, got {type(layer).__name__}; leave Recipe.fast as False")
+        raise checks.InputError(f"fast training is for PathFFF, got {type(layer).__name__}; leave Recipe.fast as False")
     (x, labels), watched = _split(x, labels, recipe.validation_fraction, seed, validation)
     identity = {"recipe": repr(recipe), "seed": seed, "samples": len(x)}
     layer, state, history = _start(layer, recipe, checkpoint, resume, identity)
@@ -321,7 +321,7 @@ def evaluate(layer, x, labels, temperature=1.0):
     """
     labels = checks.labels(labels, x.shape[:1], layer.n_out)
     if len(x) == 0:
-        raise ValueError("evaluate needs at least one sample, got none")
+        raise checks.InputError("evaluate needs at least one sample, got none")
     hard, soft, entropy, reached = 0, 0, 0.0, 0
     for start in range(0, len(x), ROWS_AT_ONCE):
         rows = slice(start, start + ROWS_AT_ONCE)
@@ -376,7 +376,7 @@ def _split(x, labels, fraction, seed, validation):
         held, kept = order[:n_held], order[n_held:]
         validation, x, labels = (x[held], labels[held]), x[kept], labels[kept]
     if len(x) == 0 or len(validation[0]) == 0:
-        raise ValueError(
+        raise checks.InputError(
             f"nothing left to {'train on' if len(x) == 0 else 'watch'}: {len(x)} training and "
             f"{len(validation[0])} validation samples; give more data, or another validation_fraction"
         )
@@ -390,9 +390,9 @@ def _start(layer, recipe, checkpoint, resume, identity):
     found = checkpoints.load(checkpoint, type(layer))
     for name, value in identity.items():
         if found.info.get(name) != value:
-            raise ValueError(f"{checkpoint} comes from another {name}: {found.info.get(name)}, now {value}; start anew")
+            raise checks.InputError(f"{checkpoint} comes from another {name}: {found.info.get(name)}, now {value}; start anew")
     if found.layer.sizes != layer.sizes:
-        raise ValueError(f"{checkpoint} holds sizes {found.layer.sizes}, expected {layer.sizes}; start anew")
+        raise checks.InputError(f"{checkpoint} holds sizes {found.layer.sizes}, expected {layer.sizes}; start anew")
     return found.layer, found.state, found.info["history"]
 
 

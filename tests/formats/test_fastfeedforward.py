@@ -7,6 +7,7 @@ from safetensors.numpy import save_file
 from fffref import LeafFFF, checks
 from fffref.formats import fastfeedforward, safetensors
 
+
 def layer_of(rng, depth=3, dtype=np.float32):
     return LeafFFF.init(rng, 5, 3, depth, 2, "gelu", dtype)
 
