@@ -81,7 +81,6 @@ def one_of(name, value, choices):
 def dtype(value, allowed=DTYPES):
     """Return `value` as a NumPy dtype if layers can have it: one of `allowed`, in this machine's byte order."""
     try:
-<<<<<<< HEAD
         kind = np.dtype(value)
     except (TypeError, ValueError, SyntaxError):
         kind = None
@@ -92,18 +91,6 @@ def dtype(value, allowed=DTYPES):
             f"dtype must be in this machine's byte order, got {kind}; convert arrays with .astype(np.{kind.name})"
         )
     return kind
-=======
-        found = np.dtype(value)
-    except TypeError:
-        found = None
-    if found is None or found.name not in allowed:
-        raise TypeError(f"dtype must be one of {', '.join(allowed)}, got {value!r}")
-    if not found.isnative:
-        raise TypeError(
-            f"dtype must have this machine's byte order, got {value!r}; convert with .astype(np.{found.name})"
-        )
-    return found
->>>>>>> main
 
 
 def array(name, value, shape, dtype):
@@ -130,7 +117,9 @@ def plain(name, value):
     if isinstance(value, (np.ma.MaskedArray, np.matrix)):
         kind = type(value).__name__
         advice = ".filled(...)" if isinstance(value, np.ma.MaskedArray) else "np.asarray(...)"
-        raise InputTypeError(f"{name} must be a plain NumPy array, got a {kind}, which computes otherwise; pass {advice}")
+        raise InputTypeError(
+            f"{name} must be a plain NumPy array, got a {kind}, which computes otherwise; pass {advice}"
+        )
     try:
         return np.asarray(value)
     except (TypeError, ValueError, OverflowError) as error:  # ragged lists, for one

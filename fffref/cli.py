@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import os
 import sys
+import warnings
 
 from . import __version__
 from .checks import InputError
@@ -58,9 +59,12 @@ def main(argv=None):
 
 
 def _run(arguments):
-    """Run the command; return the exit status."""
+    """Run the command; return the exit status. Warnings are one line each, once."""
     try:
-        return arguments.run(arguments)
+        with warnings.catch_warnings():
+            warnings.simplefilter("once")
+            warnings.showwarning = _show_warning
+            return arguments.run(arguments)
     except BrokenPipeError:
         raise
     except KeyboardInterrupt:
@@ -71,6 +75,10 @@ def _run(arguments):
             raise
         print(f"fffref {arguments.command}: {_line(error)}", file=sys.stderr)
         return 2
+
+
+def _show_warning(message, *_):
+    print(f"fffref: {_line(message)}", file=sys.stderr)
 
 
 def _line(error):

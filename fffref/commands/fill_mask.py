@@ -71,7 +71,9 @@ def _tokenizer(path):
     except ImportError:
         raise checks.InputError('fill-mask needs the package tokenizers: pip install "fffref[text]"') from None
     if not path.is_file():
-        raise checks.InputError(f"there is no {path}; the folder must hold config.json, model.safetensors and tokenizer.json")
+        raise checks.InputError(
+            f"there is no {path}; the folder must hold config.json, model.safetensors and tokenizer.json"
+        )
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # the package raises nothing more special
@@ -88,7 +90,9 @@ def _encoded(tokenizer, text):
     """Token ids (S,), and where among them the masks are."""
     own = next((mask for mask in MASKS if tokenizer.token_to_id(mask) is not None), None)
     if own is None:
-        raise checks.InputError(f"tokenizer.json knows neither {' nor '.join(MASKS)}: it is not a masked language model's")
+        raise checks.InputError(
+            f"tokenizer.json knows neither {' nor '.join(MASKS)}: it is not a masked language model's"
+        )
     for mask in MASKS:
         text = text.replace(mask, own)
     try:

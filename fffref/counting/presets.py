@@ -40,8 +40,8 @@ def crammed(ff, layers=16, heads=12, vocabulary=32768, **options):
     Transformer
     """
     return Transformer(
-        layers=layers, width=ff.n_in, heads=heads, ff=ff, vocabulary=vocabulary, qkv_bias=False, out_bias=False, embedding_norm=True,
-        final_norm=True, head="tied", further=1, **options,
+        layers=layers, width=ff.n_in, heads=heads, ff=ff, vocabulary=vocabulary, qkv_bias=False, out_bias=False,
+        embedding_norm=True, final_norm=True, head="tied", further=1, **options,
     )  # fmt: skip
 
 
@@ -53,7 +53,8 @@ def _ultrafastbert(n_trees, depth):
         "matrix is stored twice; listed elsewhere as 189M parameters",
     )  # fmt: skip
     return crammed(
-        path_fff(768, 768, depth, n_trees), published=published if (n_trees, depth) == (1, 11) else None,
+        path_fff(768, 768, depth, n_trees),
+        published=published if (n_trees, depth) == (1, 11) else None,
         note="arXiv 2311.10770, table 1, which gives neurons and no parameters",
     )
 

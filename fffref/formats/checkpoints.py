@@ -5,14 +5,10 @@ same shape) and a dict of facts. Its metadata names format, class, options, dtyp
 contents.
 """
 
+import contextlib
 import hashlib
 import json
-<<<<<<< HEAD
-from dataclasses import dataclass, field
-=======
-import pathlib
 from dataclasses import dataclass, field, fields
->>>>>>> main
 
 import numpy as np
 
@@ -21,12 +17,8 @@ from ..layers.dense_ff import DenseFF
 from ..layers.leaf_fff import LeafFFF
 from ..layers.moe import MoE
 from ..layers.path_fff import PathFFF
-<<<<<<< HEAD
-from ..layers.record import Layer, aligned
-from . import safetensors
-=======
 from ..layers.record import OPTIONS, Record, aligned
->>>>>>> main
+from . import safetensors
 
 FORMAT = "fffref 1"
 LAYERS = {cls.__name__: cls for cls in (LeafFFF, PathFFF, DenseFF, MoE)}
@@ -64,25 +56,15 @@ def save(path, layer, state=(), info=None):
 
     Raises
     ------
-<<<<<<< HEAD
     InputTypeError
-        If `layer` is no layer, or JSON cannot hold `info`.
+        If `layer` is no record, or JSON cannot hold `info`.
     InputError
         If the file cannot be written.
     """
-    if type(layer) not in LAYERS.values():
-        raise checks.InputTypeError(f"layer must be one of {', '.join(LAYERS)}, got {type(layer).__name__}")
-=======
-    TypeError
-        If `layer` is no record.
-    ValueError
-        If the file cannot be written.
-    """
-    from safetensors.numpy import save_file  # imported where needed: `import fffref` stays quick
-
     if not isinstance(layer, Record):
-        raise checks.InputTypeError(f"layer must be one of {', '.join(LAYERS)} or a record of such, got {type(layer).__name__}")
->>>>>>> main
+        raise checks.InputTypeError(
+            f"layer must be one of {', '.join(LAYERS)} or a record of such, got {type(layer).__name__}"
+        )
     arrays = {
         f"{record}.{name}": safetensors.native(array)
         for record, one in zip(_records(len(state)), (layer, *state), strict=True)
@@ -104,7 +86,7 @@ def _json(description):
     try:
         return json.dumps(description, default=_plain_number)
     except (TypeError, ValueError, RecursionError) as error:
-        raise checks.InputTypeError(f"info must be a dict that JSON can hold, {error}; pass numbers, texts, lists") from error
+        raise checks.InputTypeError(f"info must hold what JSON can, {error}; pass numbers, texts, lists") from error
 
 
 def _plain_number(value):
@@ -132,8 +114,9 @@ def load(path, kind=None):
         If the file is missing, truncated, edited, of another format, or holds another layer than `kind`.
     """
     path = files.path_of(path)
-    if not path.exists():
-        raise checks.InputError(f"there is no checkpoint {path}; fffref train --out {path} makes one")
+    with contextlib.suppress(OSError):  # a name that is too long is refused by the reader
+        if not path.exists():
+            raise checks.InputError(f"there is no checkpoint {path}; fffref train --out {path} makes one")
     tensors = safetensors.mapped(path)
     metadata = tensors.metadata
     if metadata.get("format") != FORMAT:
@@ -142,7 +125,9 @@ def load(path, kind=None):
         )
     text, arrays = metadata.get("description", ""), dict(tensors)
     if metadata.get("sha256") != _digest(text, arrays):
-        raise checks.InputError(f"{path} was edited or damaged: its contents do not match its SHA-256; take another copy")
+        raise checks.InputError(
+            f"{path} was edited or damaged: its contents do not match its SHA-256; take another copy"
+        )
     try:
         found = _rebuild(json.loads(text), arrays)
     except KeyError as error:
@@ -156,15 +141,8 @@ def load(path, kind=None):
 
 def _rebuild(description, arrays):
     """The layers that a description says are there, from all of the arrays and no others."""
-<<<<<<< HEAD
-    cls, states = LAYERS[description["class"]], checks.integer("states", description["states"], 0, len(arrays))
-    records = [
-        cls(**{name: aligned(arrays.pop(f"{record}.{name}")) for name in cls.SHAPES}, **description["options"])
-        for record in _records(states)
-    ]
-=======
-    records = [_build(description, record, arrays) for record in _records(description["states"])]
->>>>>>> main
+    states = checks.integer("states", description["states"], 0, len(arrays))
+    records = [_build(description, record, arrays) for record in _records(states)]
     if arrays:
         raise checks.InputError(f"it holds arrays that belong to no layer, {', '.join(arrays)}")
     layer, *state = records

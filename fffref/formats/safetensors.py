@@ -192,7 +192,7 @@ def _check_entry(path, name, entry):
     kind, shape, place = (said.get(key) for key in ("dtype", "shape", "data_offsets"))
     if not (isinstance(kind, str) and _naturals(shape) and len(shape) <= 32 and _naturals(place) and len(place) == 2):
         raise checks.InputError(
-            f"{path}: the header does not say where {name[:200]} is (type, shape, first and last byte); take another copy"
+            f"{path}: the header does not say where {name[:200]} is, and of which type and shape; take another copy"
         )
 
 

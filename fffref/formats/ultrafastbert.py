@@ -163,7 +163,9 @@ class Arch:
         """
         arch = config.get("arch") if isinstance(config, dict) else None
         if not isinstance(arch, dict):
-            raise checks.InputError(f"{CONFIG} has no 'arch': it describes no crammedBERT; take the one of UltraFastBERT")
+            raise checks.InputError(
+                f"{CONFIG} has no 'arch': it describes no crammedBERT; take the one of UltraFastBERT"
+            )
         for key, value in (ONLY | {"embedding.embedding_dim": _setting(arch, "hidden_size")}).items():
             if (found := _setting(arch, key, value)) != value:
                 raise checks.InputError(
@@ -279,7 +281,9 @@ def checked(arch, tensors):
     unknown = [name for name in tensors if name not in shapes]
     if missing or unknown:
         lists = "; ".join(filter(None, (names.listed("missing:", missing), names.listed("unknown:", unknown))))
-        raise checks.InputError(f"{WEIGHTS} is not the model that {CONFIG} describes{_diagnosis(arch, tensors)}. {lists}")
+        raise checks.InputError(
+            f"{WEIGHTS} is not the model that {CONFIG} describes{_diagnosis(arch, tensors)}. {lists}"
+        )
     tensors = {name: tensors[there.get(name, name)] for name in shapes if name in tensors or name in there}
     dtype = checks.dtype(tensors[WORDS].dtype, allowed=checks.DTYPES[:2])
     for name, array in tensors.items():

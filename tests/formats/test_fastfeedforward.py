@@ -99,13 +99,17 @@ def test_the_published_module_computes_the_same_in_training(depth, activation, r
     assert all(torch.equal(value, module.state_dict()[name]) for name, value in other.state_dict().items())
 
 
-@pytest.mark.parametrize("wrapper", ["_orig_mod.", "module.", "module._orig_mod.", "_orig_mod.module.", "module.module."])
+@pytest.mark.parametrize(
+    "wrapper", ["_orig_mod.", "module.", "module._orig_mod.", "_orig_mod.module.", "module.module."]
+)
 @pytest.mark.parametrize("prefix", ["", "head."])
 def test_what_wrappers_put_before_names_is_passed_over(wrapper, prefix, rng):
     layer = layer_of(rng)
     tensors = {wrapper + name: array for name, array in fastfeedforward.fastfeedforward(layer, prefix).items()}
     for asked in (prefix, wrapper + prefix):
-        np.testing.assert_array_equal(fastfeedforward.leaf_fff(tensors, prefix=asked).leaf_in_weight, layer.leaf_in_weight)
+        np.testing.assert_array_equal(
+            fastfeedforward.leaf_fff(tensors, prefix=asked).leaf_in_weight, layer.leaf_in_weight
+        )
 
 
 def test_a_compiled_part_of_a_model_is_found(rng):

@@ -164,13 +164,13 @@ def test_a_length_that_looks_like_another_file_is_a_length(tmp_path):
 def test_what_is_no_file_is_refused(tmp_path):
     with pytest.raises(checks.InputError, match="there is no file"):
         safetensors.mapped(tmp_path / "none.safetensors")
-    with pytest.raises(checks.InputError, match="cannot read .*: it is no regular file"):
+    with pytest.raises(checks.InputError, match=r"cannot read .*: it is no regular file"):
         safetensors.mapped(tmp_path)
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(checks.InputError, match="no regular file"):  # and does not wait for somebody to write
         safetensors.mapped(tmp_path / "pipe")
     for path in ("x" * 300, "a\0b", 3, None):
-        with pytest.raises(checks.InputError, match="cannot read|is no path"):
+        with pytest.raises(checks.InputError, match=r"cannot read|is no path"):
             safetensors.mapped(path)
 
 
