@@ -62,7 +62,7 @@ def writable(path):
         if path.exists() and not path.is_file():
             raise InputError(f"cannot write {path}: it is no regular file; name another")
         with contextlib.suppress(FileNotFoundError):
-            path.lstat()
+            path.stat()
     except OSError as error:  # a name that is too long, a circle of links
         raise InputError(f"cannot write {path}: {_why(error)}; choose another name") from error
     return path
@@ -84,7 +84,7 @@ def replacing(path):
     path = writable(path)
     temporary = None
     try:
-        target = path.resolve()  # a symbolic link stays, what it leads to is replaced
+        target = pathlib.Path(os.path.realpath(path))  # a symbolic link stays, what it leads to is replaced
         target.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(target)
         temporary = _new(target)
