@@ -12,6 +12,7 @@ from .commands import count, demo, evaluate, fill_mask, gradcheck, import_torch,
 from .commands.shared import Parser
 
 COMMANDS = (demo, train, evaluate, gradcheck, count, reproduce, fill_mask, import_torch)  # in the order of the help
+CLOSED_PIPE = 141  # what the shell says of a program whose reader has gone, as in `| head -1`
 
 DESCRIPTION = """\
 Fast feedforward networks (FFF) in plain NumPy, to read, to check and to time.
@@ -47,26 +48,23 @@ def main(argv=None):
     with contextlib.suppress(AttributeError):  # a word that the terminal's encoding lacks is no reason to fail
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        try:
-            return _run(parser().parse_args(argv))
-        finally:
-            _flush()  # a closed pipe or a full disk is noticed here at the latest
-    except BrokenPipeError:
-        return 141
-    except OSError as error:
-        print(f"fffref: cannot print: {_line(error)}", file=sys.stderr)
-        return 2
+        status = _run(parser().parse_args(argv))
+    except SystemExit:  # after a help text, or one line about the arguments
+        if failed := _flush():
+            return failed
+        raise
+    return _flush() or status
 
 
 def _run(arguments):
-    """Run the command; return the exit status. Warnings are one line each, once."""
+    """Run the command; return the exit status. Our warnings are one line each, arithmetic's are not shown."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("once")
+            warnings.simplefilter("ignore", RuntimeWarning)
             warnings.showwarning = _show_warning
             return arguments.run(arguments)
     except BrokenPipeError:
-        raise
+        return CLOSED_PIPE
     except KeyboardInterrupt:
         print(f"\nfffref {arguments.command}: stopped", file=sys.stderr)
         return 130
@@ -74,6 +72,21 @@ def _run(arguments):
         if arguments.traceback:
             raise
         print(f"fffref {arguments.command}: {_line(error)}", file=sys.stderr)
+        return 2
+
+
+def _flush():
+    """Print what is still to be printed; return the exit status if that fails, or 0."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return 0
+    except OSError as error:
+        with contextlib.suppress(OSError, ValueError):  # lest Python complain again at its end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            return CLOSED_PIPE
+        print(f"fffref: cannot print: {_line(error)}", file=sys.stderr)
         return 2
 
 
@@ -86,17 +99,6 @@ def _line(error):
     if isinstance(error, MemoryError):
         return "this needs more memory than there is; choose smaller sizes"
     return " ".join(str(error).split()) or type(error).__name__
-
-
-def _flush():
-    """Print what is still to be printed; if that fails, see that Python does not complain again at its end."""
-    try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except OSError:
-        with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise
 
 
 def parser():

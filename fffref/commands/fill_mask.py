@@ -40,7 +40,7 @@ examples:
 
 
 def run(arguments):
-    """Do it; return the exit status."""
+    """Guess; return the exit status."""
     from .. import files
     from ..models.bert import Bert
 

@@ -1,7 +1,5 @@
 """`fffref train`: train one layer on images."""
 
-import pathlib
-
 from .. import checks, files
 from . import shared
 
@@ -39,11 +37,10 @@ examples:
 
 
 def run(arguments):
-    """Do it; return the exit status."""
+    """Train and save; return the exit status."""
     from .. import datasets, training
 
-    out = pathlib.Path(arguments.out)
-    files.folder(out.parent)
+    out = files.writable(arguments.out)
     if out.exists() and not arguments.resume:
         raise checks.InputError(f"{out} exists already; --resume goes on from it, or choose another --out")
     recipe = _recipe(arguments)

@@ -281,7 +281,8 @@ def forged(path, change):
     "change",
     [
         lambda d: d.update(states=10**12), lambda d: d.update(states=-1), lambda d: d.update(states="2"),
-        lambda d: d.update(options=3), lambda d: d.update({"class": ["LeafFFF"]}), lambda d: d.update({"class": "Record"}),
+        lambda d: d.update(options=3), lambda d: d.update({"class": ["LeafFFF"]}),
+        lambda d: d.update({"class": "Record"}),
         lambda d: d.update(shapes=3), lambda d: d.update(shapes=[]), lambda d: "[" * 10**5, lambda d: "null",
         lambda d: '{"class": ' * 10**5, lambda d: "3", lambda d: d.update(records=3), lambda d: "not JSON",
         lambda d: d.update(records={"x": d | {"records": None}}), lambda d: d.pop("info"), lambda d: d.pop("options"),
