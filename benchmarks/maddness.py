@@ -102,7 +102,9 @@ def digits():
     """Errors of the last product of a 784-128-10 net on the embedded digits, and of a mixed tree there."""
     data = datasets.load("mnist-small")
     net = DenseFF.init(np.random.default_rng(0), 784, 10, 128)
-    net, _ = training.train(net, data.x_train, data.y_train, training.Recipe(epochs=10), progress=False)
+    net, _ = training.train(
+        net, training.Classification(data.x_train, data.y_train), training.Recipe(epochs=10), progress=False
+    )
     train, test = (np.maximum(x @ net.in_weight.T + net.in_bias, 0) for x in (data.x_train, data.x_test))
     exact = test @ net.out_weight
     accuracy = lambda y: float((y.argmax(1) == data.y_test).mean())  # noqa: E731
@@ -122,7 +124,9 @@ def mixed_digits():
     """A tree of the second paper trained on the digits, then walked by look-ups: accuracy and rerouted samples."""
     data = datasets.load("mnist-small")
     layer = PathFFF.init(np.random.default_rng(0), 784, 10, depth=5, n_trees=4, activation="relu")
-    layer, _ = training.train(layer, data.x_train, data.y_train, training.Recipe(epochs=10), progress=False)
+    layer, _ = training.train(
+        layer, training.Classification(data.x_train, data.y_train), training.Recipe(epochs=10), progress=False
+    )
     y = layer.forward_hard(data.x_test)
     rows = [{"codebooks": None, "accuracy": float((y.argmax(1) == data.y_test).mean()), "error": 0.0}]
     for codebooks in (16, 64, 196):

@@ -8,10 +8,20 @@ import warnings
 
 from . import __version__
 from .checks import InputError
-from .commands import count, demo, evaluate, fill_mask, gradcheck, import_torch, reproduce, train
+from .commands import count, demo, embed, evaluate, fill_mask, gradcheck, import_torch, reproduce, train
 from .commands.shared import Parser
 
-COMMANDS = (demo, train, evaluate, gradcheck, count, reproduce, fill_mask, import_torch)  # in the order of the help
+COMMANDS = (
+    demo,
+    train,
+    evaluate,
+    gradcheck,
+    count,
+    reproduce,
+    fill_mask,
+    embed,
+    import_torch,
+)  # in the order of the help
 CLOSED_PIPE = 141  # what the shell says of a program whose reader has gone, as in `| head -1`
 
 DESCRIPTION = """\
@@ -60,6 +70,7 @@ def _run(arguments):
     """Run the command; return the exit status. Our warnings are one line each, arithmetic's are not shown."""
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("once", UserWarning)
             warnings.simplefilter("ignore", RuntimeWarning)
             warnings.showwarning = _show_warning
             return arguments.run(arguments)

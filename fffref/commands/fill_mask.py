@@ -69,7 +69,7 @@ def _tokenizer(path):
     try:
         from tokenizers import Tokenizer
     except ImportError:
-        raise checks.InputError('fill-mask needs the package tokenizers: pip install "fffref[text]"') from None
+        raise checks.InputError('this needs the package tokenizers: pip install "fffref[text]"') from None
     if not path.is_file():
         raise checks.InputError(
             f"there is no {path}; the folder must hold config.json, model.safetensors and tokenizer.json"
@@ -95,14 +95,19 @@ def _encoded(tokenizer, text):
         )
     for mask in MASKS:
         text = text.replace(mask, own)
-    try:
-        ids = np.array(tokenizer.encode(text).ids, np.intp)
-    except Exception as error:  # as above; a vocabulary without a word for what it does not know, for one
-        raise checks.InputError(f"tokenizer.json cannot read this text: {error}; take the model's own file") from error
+    ids = np.array(_ids(tokenizer, text), np.intp)
     masks = np.flatnonzero(ids == tokenizer.token_to_id(own))
     if len(masks) == 0:
         raise checks.InputError(f"the text holds no {MASKS[0]}; put one where a word is to be guessed")
     return ids, masks
+
+
+def _ids(tokenizer, text):
+    """Token ids of a text; the package's own errors, such as of a vocabulary that lacks a word, are bad input."""
+    try:
+        return tokenizer.encode(text).ids
+    except Exception as error:  # the package raises nothing more special
+        raise checks.InputError(f"tokenizer.json cannot read this text: {error}; take the model's own file") from error
 
 
 def _probabilities(logits):

@@ -115,7 +115,9 @@ def digits():
     """Hidden activations of a trained 784-128-10 net on the embedded digits, and its last matrix and bias."""
     data = datasets.load("mnist-small")
     net = DenseFF.init(np.random.default_rng(0), 784, 10, 128)
-    net, _ = training.train(net, data.x_train, data.y_train, training.Recipe(epochs=10), progress=False)
+    net, _ = training.train(
+        net, training.Classification(data.x_train, data.y_train), training.Recipe(epochs=10), progress=False
+    )
     train, test = (np.maximum(x @ net.in_weight.T + net.in_bias, 0) for x in (data.x_train, data.x_test))
     return train, test, net.out_weight, net.out_bias, data.y_test
 
