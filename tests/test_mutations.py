@@ -29,6 +29,7 @@ def module_with(name, old=None, new=None):
     mutant = ".".join(["fffref", *file.parent.relative_to(FOLDER).parts, f"{name}_mutant"])
     spec = importlib.util.spec_from_loader(mutant, loader=None)
     module = importlib.util.module_from_spec(spec)
+    module.__file__ = str(file)
     sys.modules[mutant] = module  # dataclasses look their module up
     try:
         exec(compile(text, mutant, "exec"), vars(module))
