@@ -39,6 +39,10 @@ def number(name, value, interval):
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
         raise InputTypeError(f"{name} must be a number, got {shown(value)}")
     least, most = map(float, interval[1:-1].split(","))
+    try:
+        float(value)
+    except OverflowError:
+        raise InputError(f"{name} must lie in {interval}, got {shown(value)}, which no float can hold") from None
     above = value > least or (interval[0] == "[" and value == least)
     below = value < most or (interval[-1] == "]" and value == most)
     if not (above and below):

@@ -281,6 +281,8 @@ class Transformer:
             parts = self.multiply_adds(context, None if new is None else min(new, context))
             return parts["scores"] + projections * parts["projections"] >= parts["feedforward"]
 
+        projections = checks.flag("projections", projections)
+        new = None if new is None else checks.integer("new", new, 1, FURTHEST)
         below, above = 0, FURTHEST
         if not attention_leads(above):
             return None

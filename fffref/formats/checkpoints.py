@@ -65,6 +65,8 @@ def save(path, layer, state=(), info=None):
         raise checks.InputTypeError(
             f"layer must be one of {', '.join(LAYERS)} or a record of such, got {type(layer).__name__}"
         )
+    if not isinstance(state, tuple) or not all(isinstance(one, Record) for one in state):
+        raise checks.InputTypeError(f"state must be a tuple of records, got {checks.shown(state)}")
     arrays = {
         f"{record}.{name}": safetensors.native(array)
         for record, one in zip(_records(len(state)), (layer, *state), strict=True)
@@ -114,6 +116,8 @@ def load(path, kind=None):
         If the file is missing, truncated, edited, of another format, or holds another layer than `kind`.
     """
     path = files.path_of(path)
+    if not (kind is None or isinstance(kind, type)):
+        raise checks.InputTypeError(f"kind must be a class such as LeafFFF, got {checks.shown(kind)}")
     with contextlib.suppress(OSError):  # a name that is too long is refused by the reader
         if not path.exists():
             raise checks.InputError(f"there is no checkpoint {path}; fffref train --out {path} makes one")

@@ -52,12 +52,19 @@ def unwrapped(tensors):
         If two names become one.
     """
     names = {}
-    for name in tensors:
+    for name in checked(tensors):
         new = bare(name)
         if new in names:
             raise checks.InputError(f"{name} and {names[new]} are one name but for what wrappers add; take one out")
         names[new] = name
     return Renamed(tensors, names)
+
+
+def checked(tensors):
+    """Return `tensors` if it is a mapping of names to arrays."""
+    if not isinstance(tensors, Mapping) or not all(isinstance(name, str) for name in tensors):
+        raise checks.InputTypeError(f"tensors must be a dict of arrays by name, got {checks.shown(tensors)}")
+    return tensors
 
 
 def bare(name):
@@ -69,7 +76,7 @@ def bare(name):
 
 def under(tensors, prefix):
     """Those arrays whose names begin with a prefix, without it; wrappers' names in the prefix count for nothing."""
-    prefix = bare(prefix)
+    prefix = bare(checks.instance("prefix", prefix, str, "a text such as 'head.'"))
     tensors = unwrapped(tensors)
     return Renamed(tensors, {name.removeprefix(prefix): name for name in tensors if name.startswith(prefix)})
 

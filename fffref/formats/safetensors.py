@@ -18,6 +18,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from .. import checks, files
+from . import names
 
 DTYPES = {"F32": "<f4", "F64": "<f8", "I64": "<i8", "I32": "<i4", "U8": "|u1", "BOOL": "?"}
 HALF = {"F16": "<f2", "BF16": "<u2"}  # BF16 is the upper half of an F32
@@ -123,9 +124,15 @@ def write(path, tensors, metadata=None):
     """
     from safetensors.numpy import save_file  # imported where needed: `import fffref` stays quick
 
-    arrays = {name: native(array) for name, array in tensors.items()}
+    arrays = {name: native(array) for name, array in names.checked(tensors).items()}
+    metadata = {"format": "pt"} if metadata is None else metadata
+    if not isinstance(metadata, dict) or not all(isinstance(text, str) for pair in metadata.items() for text in pair):
+        raise checks.InputTypeError(f"metadata must be a dict of texts, got {checks.shown(metadata)}")
+    unknown = [name for name, array in arrays.items() if array.dtype.kind not in "fiub"]
+    if unknown:
+        raise checks.InputTypeError(f"{unknown[0]} must hold numbers, got {arrays[unknown[0]].dtype}; convert it")
     with files.replacing(path) as temporary:
-        save_file(arrays, temporary, {"format": "pt"} if metadata is None else metadata)
+        save_file(arrays, temporary, metadata)
 
 
 def native(array):

@@ -270,7 +270,8 @@ def _unprefixed(tensors):
 
 def checked(arch, tensors):
     """Return the tensors that an `Arch` needs, all of them and no others, the tied one once; or say what is wrong."""
-    if arch.layers > len(tensors):  # names of a million layers would fill the memory
+    checks.instance("arch", arch, Arch, "an Arch")
+    if arch.layers > len(names.checked(tensors)):  # names of a million layers would fill the memory
         raise checks.InputError(
             f"{WEIGHTS} is not the model that {CONFIG} describes{_diagnosis(arch, tensors)}: "
             f"{len(tensors)} tensors cannot be {arch.layers} layers"
@@ -327,6 +328,8 @@ def ff_layer(arch, tensors, number):
         The weights towards the input are the given array; the released matrix towards the output, a column a
         neuron, has to be turned over.
     """
+    checks.instance("arch", arch, Arch, "an Arch")
+    names.checked(tensors)
     name = LAYER.format(checks.integer("layer", number, 0, arch.layers - 1)) + "ffn."
     tensors = {key.removeprefix(name): tensors[key] for key in tensors if key.startswith(name)}
     if arch.width is not None:
@@ -431,6 +434,7 @@ def draw(rng, arch, dtype=np.float32):
         By name; without the tied `decoder.weight`.
     """
     checks.generator("rng", rng)
+    checks.instance("arch", arch, Arch, "an Arch")
     dtype = checks.dtype(dtype, allowed=checks.DTYPES[:2])
     fixed = {"scale_factor": arch.hidden**-0.5, "norm_factor": (arch.hidden / arch.heads) ** -0.5, "bias": 0}
 

@@ -220,7 +220,9 @@ def test_a_diverged_training_is_no_success(tmp_path):
     file = tmp_path / "nan.safetensors"
     words = f"train --layer dense --width 8 --learning-rate 1e30 --epochs 1 --recipe plain --out {file} --json"
     done = shell(f"fffref {words}")
-    assert done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1 and "the loss is nan" in done.stderr
+    assert (
+        done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1 and "the loss is nan" in done.stderr
+    )
 
 
 def test_an_evaluation_of_another_data_set_is_refused(tmp_path, capsys, monkeypatch):
