@@ -161,4 +161,4 @@ def test_everything_that_the_package_writes_goes_through_here():
         for number, line in enumerate(lines):
             if any(word in line for word in writes) and "import" not in line and path.name != "files.py":
                 before = "\n".join(lines[max(number - 6, 0) : number + 1])
-                assert "replacing(" in before and "temporary" in line, f"{path.name}:{number + 1}: {line}"
+                assert "replacing(" in before and "as temporary" in before, f"{path.name}:{number + 1}: {line}"

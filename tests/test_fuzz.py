@@ -52,11 +52,11 @@ def absurd(rng):
     floats = rng.standard_normal((2, 3)).astype(np.float32)
     return [
         None, True, False, 0, -1, 1, 2, 2.5, -0.0, float("nan"), float("inf"), 2**70, -(2**70), 10**400, 1j, "", "x",
-        "x" * 5000, "\0", "../x", "~nobody-of-this-name", b"bytes", [], (), {}, set(), object(), type, len, ..., slice(3),
-        [1, [2]], {"a": 1}, np.float32(0.5), np.int64(3), np.bool_(True), np.datetime64("2020"), np.array(3), np.array(None),
-        np.zeros(0), np.zeros((0, 3), np.float32), floats, floats.astype(">f4"), floats.astype(np.float16),
-        floats.astype(np.int32), floats.astype(str), floats.astype(object), floats.astype(np.complex64), floats * np.nan,
-        np.ma.masked_array(floats, floats > 0), np.asmatrix(floats), floats[:, ::-1], np.zeros((1,) * 20, np.float32),
+        "x" * 5000, "\0", "../x", "~nobody-of-this-name", b"bytes", [], (), {}, set(), object(), type, len, ...,
+        slice(3),        [1, [2]], {"a": 1}, np.float32(0.5), np.int64(3), np.bool_(True), np.datetime64("2020"), np.array(3),
+        np.array(None),        np.zeros(0), np.zeros((0, 3), np.float32), floats, floats.astype(">f4"), floats.astype(np.float16),
+        floats.astype(np.int32), floats.astype(str), floats.astype(object), floats.astype(np.complex64),
+        floats * np.nan,        np.ma.masked_array(floats, floats > 0), np.asmatrix(floats), floats[:, ::-1], np.zeros((1,) * 20, np.float32),
         np.zeros(2, [("a", "f4")]), np.random.default_rng(0), np.random.RandomState(0), range(3), iter([1]),
     ]  # fmt: skip
 
@@ -84,8 +84,10 @@ def functions(rng, folder):
         calls |= {
             f"{name}.init": (cls.init, arguments), name: (cls, layer.arrays() | {"activation": "relu"}),
             f"{name}.forward": (layer.forward, {"x": x}), f"{name}.forward_hard": (layer.forward_hard, {"x": x}),
-            f"{name}.backward": (functools.partial(layer.backward, tape), {"dy": y}), f"{name}.astype": (layer.astype, {"dtype": "f8"}),
-            f"{name} compiled": (fast, {"x": x, "out": np.empty_like(y)}), f"jit {name}": (fffref.jit, {"layer": layer, "threads": 1}),
+            f"{name}.backward": (functools.partial(layer.backward, tape), {"dy": y}),
+            f"{name}.astype": (layer.astype, {"dtype": "f8"}),
+            f"{name} compiled": (fast, {"x": x, "out": np.empty_like(y)}),
+            f"jit {name}": (fffref.jit, {"layer": layer, "threads": 1}),
         }  # fmt: skip
         if hasattr(layer, "route"):
             calls[f"{name}.route"] = (layer.route, {"x": x})
@@ -149,7 +151,8 @@ def of_files(rng, folder):
             "tensors": fastfeedforward.fastfeedforward(layer), "activation": "relu", "prefix": ""}),
         "path_fff": (ultrafastbert.path_fff, {"tensors": module, "n_trees": 1, "activation": "gelu", "prefix": ""}),
         "Arch": (ultrafastbert.Arch, {
-            "layers": 1, "hidden": 4, "heads": 2, "vocabulary": 5, "max_length": 6, "n_trees": 1, "depth": 1, "eps": 0.1}),
+            "layers": 1, "hidden": 4, "heads": 2, "vocabulary": 5, "max_length": 6, "n_trees": 1, "depth": 1,
+            "eps": 0.1}),
         "Arch.of": (ultrafastbert.Arch.of, {"config": arch.config(), "vocabulary": 5}),
         "draw": (ultrafastbert.draw, {"rng": rng, "arch": arch, "dtype": "f4"}),
         "load model": (ultrafastbert.load, {"folder": folder / "bert"}),
