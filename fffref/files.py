@@ -88,8 +88,9 @@ def replacing(path):
         target.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(target)
         temporary = _new(target)
+        mode = (target if target.exists() else temporary).stat().st_mode & 0o777
         yield temporary
-        _settle(temporary, target)
+        _settle(temporary, mode)
         os.replace(temporary, target)
     except OSError as error:
         raise InputError(f"cannot write {path}: {_why(error)}; choose another place") from error
@@ -107,11 +108,11 @@ def _new(path):
     return temporary
 
 
-def _settle(temporary, target):
-    """Give a finished file the mode of the one it replaces, and its bytes to the disk; some mounts refuse either."""
+def _settle(temporary, mode):
+    """Give a finished file its mode, whatever wrote it, and its bytes to the disk; some mounts refuse either."""
     with contextlib.suppress(OSError):
-        if target.exists():
-            os.chmod(temporary, target.stat().st_mode & 0o777)
+        if temporary.stat().st_mode & 0o777 != mode:
+            os.chmod(temporary, mode)
     with contextlib.suppress(OSError), temporary.open("rb") as file:
         os.fsync(file.fileno())
 

@@ -53,10 +53,11 @@ def absurd(rng):
     return [
         None, True, False, 0, -1, 1, 2, 2.5, -0.0, float("nan"), float("inf"), 2**70, -(2**70), 10**400, 1j, "", "x",
         "x" * 5000, "\0", "../x", "~nobody-of-this-name", b"bytes", [], (), {}, set(), object(), type, len, ...,
-        slice(3),        [1, [2]], {"a": 1}, np.float32(0.5), np.int64(3), np.bool_(True), np.datetime64("2020"), np.array(3),
-        np.array(None),        np.zeros(0), np.zeros((0, 3), np.float32), floats, floats.astype(">f4"), floats.astype(np.float16),
-        floats.astype(np.int32), floats.astype(str), floats.astype(object), floats.astype(np.complex64),
-        floats * np.nan,        np.ma.masked_array(floats, floats > 0), np.asmatrix(floats), floats[:, ::-1], np.zeros((1,) * 20, np.float32),
+        slice(3), [1, [2]], {"a": 1}, np.float32(0.5), np.int64(3), np.bool_(True), np.datetime64("2020"), np.array(3),
+        np.array(None), np.zeros(0), np.zeros((0, 3), np.float32), floats, floats.astype(">f4"),
+        floats.astype(np.float16), floats.astype(np.int32), floats.astype(str), floats.astype(object),
+        floats.astype(np.complex64), floats * np.nan, np.ma.masked_array(floats, floats > 0), np.asmatrix(floats),
+        floats[:, ::-1], np.zeros((1,) * 20, np.float32),
         np.zeros(2, [("a", "f4")]), np.random.default_rng(0), np.random.RandomState(0), range(3), iter([1]),
     ]  # fmt: skip
 

@@ -54,7 +54,9 @@ def verify_files(module, folder):
     before = os.umask(0o027)
     try:
         with module.replacing(path) as temporary:
+            temporary.unlink()
             temporary.write_text("old")
+            temporary.chmod(0o600)  # as libraries do that write a temporary file of their own
         assert path.stat().st_mode & 0o777 == 0o640
         path.chmod(0o600)
         with pytest.raises(RuntimeError), module.replacing(path) as temporary:
@@ -232,7 +234,8 @@ FAULTS = {
     "infinity is finite": ("checks", "wrong = ~np.isfinite(value)", "wrong = np.isnan(value[::-1])"),
     "text is a flag": ("checks", "if not isinstance(value, (bool, np.bool_)):\n        raise InputTypeError(f\"{name} must be True", "if value is None:\n        raise InputTypeError(f\"{name} must be True"),
     "a mode of its own": ("files", 'temporary.open("xb").close()', 'os.close(os.open(temporary, os.O_CREAT | os.O_WRONLY, 0o600))'),
-    "the old mode is lost": ("files", "if target.exists():", "if False:"),
+    "the old mode is lost": ("files", "(target if target.exists() else temporary)", "temporary"),
+    "the writer's mode stays": ("files", "if temporary.stat().st_mode & 0o777 != mode:", "if False:"),
     "a link is replaced": ("files", "pathlib.Path(os.path.realpath(path))", "path"),
     "leftovers stay": ("files", "_dead(int(match[\"process\"]))", "False"),
     "half a file takes its place": ("files", "        yield temporary\n", "        try:\n            yield temporary\n        finally:\n            os.replace(temporary, target)\n            temporary.touch()\n"),
@@ -246,7 +249,6 @@ FAULTS = {
     "no image is a set": ("datasets", "if len(images) == 0:", "if False:"),
     "overlaps are read": ("safetensors", "if first != end or last < first or last > size:", "if last > size:"),
     "what is behind is ignored": ("safetensors", "if end != size:", "if False:"),
-    "columns for rows": ("safetensors", 'newbyteorder("="), order="C")', 'newbyteorder("="), order="K")'),
     "the lower half": ("safetensors", "(array.astype(np.uint32) << 16)", "array.astype(np.uint32)"),
     "any type is F32": ("safetensors", "if kind not in DTYPES and kind not in HALF:", "kind = kind if kind in HALF else 'F32'\n    if False:"),
     "shape and bytes differ": ("safetensors", "if last - first != dtype.itemsize * count:", "if last - first < dtype.itemsize:"),
