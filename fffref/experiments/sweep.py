@@ -96,7 +96,9 @@ def _parse(path, content):
             rows.append(json.loads(line))
             rows[-1]["key"]
         except (ValueError, KeyError, TypeError) as error:
-            raise checks.InputError(f"{path}, line {number} is no result: {error!r}; remove the line, or the file") from error
+            raise checks.InputError(
+                f"{path}, line {number} is no result: {error!r}; remove the line, or the file"
+            ) from error
     return rows, whole
 
 
@@ -133,7 +135,9 @@ def _lock(handle, path):
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise checks.InputError(f"another sweep is writing to {path}; wait for it, or choose another file") from error
+            raise checks.InputError(
+                f"another sweep is writing to {path}; wait for it, or choose another file"
+            ) from error
 
 
 def _results(runs, execute, jobs, scheduler):

@@ -217,9 +217,13 @@ def plain(array):
 def shared(name, array, dtype):
     """A layer's array for kernels: its own memory. What has no such form is refused."""
     if isinstance(array, (np.ma.MaskedArray, np.matrix)):
-        raise checks.InputTypeError(f"{name} must be a plain NumPy array, got a {type(array).__name__}; pass np.asarray(its data)")
+        raise checks.InputTypeError(
+            f"{name} must be a plain NumPy array, got a {type(array).__name__}; pass np.asarray(its data)"
+        )
     if array.dtype != dtype or not array.dtype.isnative:
-        raise checks.InputTypeError(f"{name} must have dtype {dtype.name} in native byte order; pass layer.astype(np.{dtype.name})")
+        raise checks.InputTypeError(
+            f"{name} must have dtype {dtype.name} in native byte order; pass layer.astype(np.{dtype.name})"
+        )
     if not (array.flags.c_contiguous and array.flags.aligned):
         raise checks.InputError(f"{name} is not C-contiguous, and copies would miss changes; pass layer.aligned()")
     return plain(array)
@@ -244,4 +248,6 @@ def check_output(out, shape, dtype, inputs):
         raise checks.InputError("out must be C-contiguous, aligned and writeable; pass np.empty of the right shape")
     for name, array in inputs.items():
         if np.may_share_memory(out, array):
-            raise checks.InputError(f"out must not overlap {name}, which is read while out is written; pass another array")
+            raise checks.InputError(
+                f"out must not overlap {name}, which is read while out is written; pass another array"
+            )

@@ -157,7 +157,9 @@ class Maddness:
         """Refuse codes that name no leaf."""
         codes = checks.array("codes", codes, (None, self.codebooks), np.dtype(np.uint8))
         if codes.size and codes.max() >= LEAVES:
-            raise checks.InputError(f"codes must lie in 0 to {LEAVES - 1}, got {codes.max()}; pass what encode returned")
+            raise checks.InputError(
+                f"codes must lie in 0 to {LEAVES - 1}, got {codes.max()}; pass what encode returned"
+            )
         return codes
 
 

@@ -328,7 +328,9 @@ class MoE(Layer):
         if dload is None:
             return np.zeros_like(tape.clean), np.zeros_like(tape.clean)
         if tape.load is None:
-            raise checks.InputError("without noise there is no load to differentiate; give rng to forward, or leave dload out")
+            raise checks.InputError(
+                "without noise there is no load to differentiate; give rng to forward, or leave dload out"
+            )
         dload = checks.array("dload", dload, tape.load.shape, self.dtype)
         if self.k == self.n_experts:
             return np.zeros_like(dload), np.zeros_like(dload)

@@ -48,7 +48,9 @@ class Rows:
         checks.array("index", self.index, self.values.shape[:1], np.intp)
         n = math.prod(lead)
         if len(self.index) and not (self.index[0] >= 0 and self.index[-1] < n and (np.diff(self.index) > 0).all()):
-            raise checks.InputError(f"index must ascend within 0 to {n - 1}, each row once; add up rows that occur twice")
+            raise checks.InputError(
+                f"index must ascend within 0 to {n - 1}, each row once; add up rows that occur twice"
+            )
 
     @property
     def dtype(self):
@@ -101,7 +103,9 @@ class Record:
             _check_field(name, value)
             for part in _parts(value):
                 if part.dtype not in (self.dtype, None):
-                    raise checks.InputTypeError(f"{name} must have dtype {self.dtype}, got {part.dtype}; convert one side")
+                    raise checks.InputTypeError(
+                        f"{name} must have dtype {self.dtype}, got {part.dtype}; convert one side"
+                    )
         sizes = {}
         for name, letters in self.SHAPES.items():
             shape = getattr(self, name).shape
@@ -208,7 +212,9 @@ def _parts(value):
 def _check_field(name, value):
     """Refuse a field that no record can have."""
     if isinstance(value, (np.ma.MaskedArray, np.matrix)):
-        raise checks.InputTypeError(f"{name} must be a plain NumPy array, got a {type(value).__name__}; pass np.asarray(its data)")
+        raise checks.InputTypeError(
+            f"{name} must be a plain NumPy array, got a {type(value).__name__}; pass np.asarray(its data)"
+        )
     if isinstance(value, (np.ndarray, Rows)):
         checks.dtype(value.dtype)
         return

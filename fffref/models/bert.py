@@ -101,7 +101,9 @@ def _hidden_from(mask, shape):
         raise checks.InputError(f"mask must be 0 or 1, got {mask.min()} to {mask.max()}; 1 is a token, 0 is padding")
     mask = mask.reshape(-1, shape[-1]) == 0
     if mask.all(1).any():
-        raise checks.InputError(f"mask hides all of sequence {mask.all(1).argmax()}; leave it out, or keep a token of it")
+        raise checks.InputError(
+            f"mask hides all of sequence {mask.all(1).argmax()}; leave it out, or keep a token of it"
+        )
     return mask
 
 
@@ -199,10 +201,14 @@ class Bert:
         if ids.ndim == 0 or ids.size == 0:
             raise checks.InputError(f"ids must have shape (..., S) with at least one token, got {ids.shape}")
         if ids.dtype.kind not in "iu":
-            raise checks.InputTypeError(f"ids must be integers, got {ids.dtype}; pass token numbers, as a tokenizer gives them")
+            raise checks.InputTypeError(
+                f"ids must be integers, got {ids.dtype}; pass token numbers, as a tokenizer gives them"
+            )
         S, last = ids.shape[-1], self.arch.vocabulary - 1
         if S > self.arch.max_length:
-            raise checks.InputError(f"a sequence has at most {self.arch.max_length} tokens, got {S}; shorten or split it")
+            raise checks.InputError(
+                f"a sequence has at most {self.arch.max_length} tokens, got {S}; shorten or split it"
+            )
         if ids.min() < 0 or ids.max() > last:
             wrong = ids.min() if ids.min() < 0 else ids.max()
             raise checks.InputError(f"ids must lie in 0 to {last}, got {wrong}; is the tokenizer this model's?")

@@ -174,7 +174,9 @@ class Encoder:
         if ids.ndim == 0 or ids.size == 0:
             raise checks.InputError(f"ids must have shape (..., S) with at least one token, got {ids.shape}")
         if ids.dtype.kind not in "iu":
-            raise checks.InputTypeError(f"ids must be integers, got {ids.dtype}; pass token numbers, as a tokenizer gives them")
+            raise checks.InputTypeError(
+                f"ids must be integers, got {ids.dtype}; pass token numbers, as a tokenizer gives them"
+            )
         S, longest, last = ids.shape[-1], self.config.max_position_embeddings, len(self.words) - 1
         if S > longest:
             raise checks.InputError(f"a sequence has at most {longest} tokens, got {S}; shorten or split it")

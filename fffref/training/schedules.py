@@ -40,7 +40,9 @@ class Geometric:
     def __post_init__(self):
         _settle(self, "start", "end")
         if not (self.start > 0 and self.end > 0):
-            raise checks.InputError(f"a geometric schedule goes between numbers above 0, got {self.start} and {self.end}")
+            raise checks.InputError(
+                f"a geometric schedule goes between numbers above 0, got {self.start} and {self.end}"
+            )
 
     def __call__(self, progress):
         return self.start * (self.end / self.start) ** progress
