@@ -5,7 +5,7 @@ BIN := .venv/bin
 OLDEST := tests/layers tests/fast tests/counting tests/formats tests/training tests/models tests/test_gradients.py \
 	tests/test_gradcheck.py tests/test_mutations.py tests/test_datasets.py tests/test_files.py tests/test_plots.py
 
-.PHONY: demo test test-oldest notebooks run-notebooks book bench bench-full lint clean
+.PHONY: demo test notebooks run-notebooks book bench bench-full lint clean
 .DELETE_ON_ERROR:
 
 demo: .venv/.installed
@@ -14,6 +14,7 @@ demo: .venv/.installed
 test: .venv/.installed-test
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup
 
+.PHONY: test-oldest
 # The declared minimum versions, together, in an environment of their own; NumPy 2.0 needs Python 3.11 or 3.12.
 test-oldest:
 	$(PYTHON) scripts/oldest.py .venv-oldest

@@ -6,23 +6,11 @@ import os
 import sys
 import warnings
 
-from . import __version__
-from .checks import InputError
+from . import __version__, checks
 from .commands import count, demo, embed, evaluate, fill_mask, gradcheck, import_torch, reproduce, train
 from .commands.shared import Parser
 
-COMMANDS = (
-    demo,
-    train,
-    evaluate,
-    gradcheck,
-    count,
-    reproduce,
-    fill_mask,
-    embed,
-    import_torch,
-)  # in the order of the help
-CLOSED_PIPE = 141  # what the shell says of a program whose reader has gone, as in `| head -1`
+COMMANDS = (demo, train, evaluate, gradcheck, count, reproduce, fill_mask, embed, import_torch)  # in the order of the help
 
 DESCRIPTION = """\
 Fast feedforward networks (FFF) in plain NumPy, to read, to check and to time.
@@ -38,6 +26,8 @@ start here:
   fffref gradcheck --layer leaf --depth 4       is every gradient right?
   fffref count path-fff --depth 11              what is stored, what is engaged, what is computed
 """
+
+CLOSED_PIPE = 141  # what the shell says of a program whose reader has gone, as in `| head -1`
 
 
 def main(argv=None):
@@ -79,7 +69,7 @@ def _run(arguments):
     except KeyboardInterrupt:
         print(f"\nfffref {arguments.command}: stopped", file=sys.stderr)
         return 130
-    except (InputError, OSError, MemoryError, http.client.HTTPException) as error:
+    except (checks.InputError, OSError, MemoryError, http.client.HTTPException) as error:
         if arguments.traceback:
             raise
         print(f"fffref {arguments.command}: {_line(error)}", file=sys.stderr)

@@ -273,7 +273,7 @@ FAULTS = {
     "nodes without bias": ("layers", "parameters=N * (I + 1)", "parameters=N * I"),
     "a gate costs nothing": ("layers", "inward = 2 * w if gated else w", "inward = w"),
     "all experts at once": ("layers", 'checks.integer("k", k, 1, E)', 'checks.integer("k", k, 1)'),
-    "work in fractions": ("layers", "        _whole(self, (\"multiply_adds\", \"elementwise\"), -math.inf)\n", "        pass\n"),
+    "work in fractions": ("layers", "        _whole(self, (\"multiply_adds\", \"elementwise\"), -float(\"inf\"))\n", "        pass\n"),
     "a window sees one more": ("transformers", "full = max(n - window, 0)", "full = max(n - window - 1, 0)"),
     "no heads of keys": ("transformers", 'for name in ("kv_heads", "head_width", "window"):', 'for name in ("window",):'),
     "a fraction of a position": ("transformers", 'for name in ("positions", "token_types", "further"):', "for name in ():"),

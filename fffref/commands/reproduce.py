@@ -1,5 +1,7 @@
 """`fffref reproduce`: the first paper's table and the ablation, done again with every seed recorded."""
 
+import pathlib
+
 from . import shared
 
 QUICK = {"data": "mnist-small", "seeds": 2, "epochs": 10}
@@ -70,7 +72,7 @@ def _add_sweep(command, epochs=True):
 
 def run(arguments):
     """Do a sweep; return the exit status."""
-    from .. import datasets, files
+    from .. import datasets
     from ..experiments import runs as experiments
     from ..experiments import sweep
 
@@ -80,7 +82,7 @@ def run(arguments):
     runs = _runs(arguments)
     for name in {run.data for run in runs}:
         datasets.load(name, arguments.data_folder, progress=not arguments.json)  # fails, or downloads, at once
-    out = files.writable(arguments.out or ("accuracy-quick.jsonl" if arguments.quick else "accuracy.jsonl"))
+    out = pathlib.Path(arguments.out or ("accuracy-quick.jsonl" if arguments.quick else "accuracy.jsonl"))
     label = arguments.kind + (" (quick)" if arguments.quick else "")
     progress = False if arguments.json else label
     results = sweep.sweep(runs, experiments.execute, out, arguments.jobs, arguments.scheduler, progress)

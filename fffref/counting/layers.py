@@ -19,7 +19,6 @@ and updating parameters cost nothing here. FLOPs say how much is computed, not h
 # I inputs, O outputs, w width, d depth, N = 2^d - 1 nodes, L = 2^d leaves, l leaf width, K trees, E experts
 """
 
-import math
 from dataclasses import dataclass
 
 from .. import checks
@@ -49,7 +48,7 @@ class Work:
 
     def __post_init__(self):
         """Refuse what is no count; a difference of two may be below 0."""
-        _whole(self, ("multiply_adds", "elementwise"), -math.inf)
+        _whole(self, ("multiply_adds", "elementwise"), -float("inf"))
 
     @property
     def flops(self):
@@ -337,4 +336,4 @@ def _flags(**flags):
 def _whole(record, names, least):
     """Refuse fields of a record that are no whole numbers of at least `least`."""
     for name in names:
-        checks.integer(name, getattr(record, name), least, math.inf)
+        checks.integer(name, getattr(record, name), least, float("inf"))

@@ -135,7 +135,7 @@ def test_the_bar_says_how_long_it_will_take(tmp_path, capsys):
     assert "squares: 100%" in text and "left, 3 of 3 runs" in text
 
 
-def wait_for(condition, seconds=300):  # far beyond what a busy machine needs
+def wait_for(condition, seconds=60):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited in vain"
