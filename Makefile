@@ -5,11 +5,15 @@ BIN := .venv/bin
 OLDEST := tests/layers tests/fast tests/counting tests/formats tests/training tests/models tests/test_gradients.py \
 	tests/test_gradcheck.py tests/test_mutations.py tests/test_datasets.py tests/test_files.py tests/test_plots.py
 
-.PHONY: demo test notebooks run-notebooks book bench bench-full lint clean
+.PHONY: demo lm test notebooks run-notebooks book bench bench-full lint clean
 .DELETE_ON_ERROR:
 
 demo: .venv/.installed
 	$(BIN)/fffref demo
+
+lm: .venv/.installed
+	$(BIN)/fffref lm train --steps 1500 --out lm --resume
+	$(BIN)/fffref lm sample lm --prompt "To be, or not to be" --characters 500
 
 test: .venv/.installed-test
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup
@@ -30,9 +34,11 @@ book: .venv/.installed-book
 	$(BIN)/python scripts/book.py
 
 bench: .venv/.installed
+	$(BIN)/python -m pip install -q -e ".[bench]"
 	$(BIN)/python benchmarks/fast_path.py
 
 bench-full: .venv/.installed
+	$(BIN)/python -m pip install -q -e ".[bench]"
 	$(BIN)/python benchmarks/fast_path.py --full
 	for script in variants start_up train_step; do $(BIN)/python benchmarks/$$script.py || exit 1; done
 
