@@ -238,7 +238,7 @@ def _slope(f, x, index, method, step):
         stepped[index] += 1j * h
         value = f(stepped)
         if not np.iscomplexobj(value):
-            raise ValueError(
+            raise checks.InputError(
                 "f dropped the imaginary part of a complex step: it must compute in complex128 throughout "
                 "(abs, maximum, float() and scipy.special.expit do not); or use method='central'"
             )
@@ -284,9 +284,9 @@ def _prepare(f, x, gradient, dy, method):
     x, gradient = np.asarray(x), np.asarray(gradient)
     for name, array in (("x", x), ("gradient", gradient)):
         if array.dtype.name not in ("float32", "float64"):
-            raise TypeError(f"{name} must be float32 or float64, got {array.dtype}")
+            raise checks.InputTypeError(f"{name} must be float32 or float64, got {array.dtype}")
     if gradient.shape != x.shape:
-        raise ValueError(f"gradient must have the shape of x, {x.shape}, got {gradient.shape}")
+        raise checks.InputError(f"gradient must have the shape of x, {x.shape}, got {gradient.shape}")
 
     def number(x):
         """f, weighted by `dy` if there is one."""
@@ -294,7 +294,7 @@ def _prepare(f, x, gradient, dy, method):
         if dy is not None:
             y = (dy * y).sum()
         if np.ndim(y) != 0:
-            raise ValueError(f"f must return a number, got shape {np.shape(y)}; pass dy, the output's gradient")
+            raise checks.InputError(f"f must return a number, got shape {np.shape(y)}; pass dy, the output's gradient")
         return y
 
     return number, x, gradient

@@ -33,6 +33,7 @@ def module_with(name, old=None, new=None):
     mutant = ".".join(["fffref", *file.parent.relative_to(FOLDER).parts, f"{name}_mutant"])
     spec = importlib.util.spec_from_loader(mutant, loader=None)
     module = importlib.util.module_from_spec(spec)
+    module.__file__ = str(file)
     sys.modules[mutant] = module  # dataclasses look their module up
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(numba.config, "DISABLE_JIT", name == "kernels")  # as plain Python

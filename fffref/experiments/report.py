@@ -6,7 +6,7 @@ A group is the runs that differ in nothing but the seed. No run is left out, no 
 import statistics
 from collections import Counter
 
-from .. import plots
+from .. import checks, plots
 from . import runs, sweep
 
 BUSIEST = 0.9  # a tree one of whose leaves takes more than this share of the test samples has collapsed
@@ -42,7 +42,7 @@ def read(paths):
     """
     rows = {row["key"]: row for path in paths for row in sweep.read(path)}
     if not rows:
-        raise ValueError(f"no results in {', '.join(map(str, paths))}; fffref reproduce table1 makes some")
+        raise checks.InputError(f"no results in {', '.join(map(str, paths))}; fffref reproduce table1 makes some")
     form = lambda row: (row["epochs"], *_group(row))  # noqa: E731
     last = {form(row): row["recipe"] for row in rows.values()}
     kept = [row for row in rows.values() if row["recipe"] == last[form(row)]]

@@ -84,7 +84,7 @@ def read(path):
     try:
         return _parse(path, pathlib.Path(path).read_bytes())[0]
     except OSError as error:
-        raise ValueError(f"cannot read {path}: {error.strerror}; fffref reproduce table1 makes one") from error
+        raise checks.InputError(f"cannot read {path}: {error.strerror}; fffref reproduce table1 makes one") from error
 
 
 def _parse(path, content):
@@ -96,7 +96,9 @@ def _parse(path, content):
             rows.append(json.loads(line))
             rows[-1]["key"]
         except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{path}, line {number} is no result: {error!r}; remove the line, or the file") from error
+            raise checks.InputError(
+                f"{path}, line {number} is no result: {error!r}; remove the line, or the file"
+            ) from error
     return rows, whole
 
 
@@ -111,7 +113,7 @@ def _appending(path):
     try:
         handle = path.open("a+b")
     except OSError as error:
-        raise ValueError(f"cannot write {path}: {error.strerror}; choose another place") from error
+        raise checks.InputError(f"cannot write {path}: {error.strerror}; choose another place") from error
     with handle:
         _lock(handle, path)
         handle.seek(0)
@@ -133,7 +135,9 @@ def _lock(handle, path):
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise ValueError(f"another sweep is writing to {path}; wait for it, or choose another file") from error
+            raise checks.InputError(
+                f"another sweep is writing to {path}; wait for it, or choose another file"
+            ) from error
 
 
 def _results(runs, execute, jobs, scheduler):
@@ -165,11 +169,11 @@ def _dask(scheduler):
     try:
         from distributed import Client
     except ImportError as error:
-        raise ValueError("--scheduler needs Dask; install it with: pip install 'fffref[cluster]'") from error
+        raise checks.InputError("--scheduler needs Dask; install it with: pip install 'fffref[cluster]'") from error
     try:
         client = Client(scheduler, set_as_default=False)
     except (OSError, ValueError) as error:
-        raise ValueError(f"no Dask scheduler at {scheduler}: {error}; start one with: dask scheduler") from error
+        raise checks.InputError(f"no Dask scheduler at {scheduler}: {error}; start one with: dask scheduler") from error
     with client, joblib.parallel_config("dask", client=client):
         yield
 

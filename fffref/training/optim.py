@@ -86,9 +86,9 @@ def _are_rows(gradient):
 def _check_gradient(name, gradient, array):
     """Refuse a gradient of another shape, or dtype: a step in float64 would be rounded without a word."""
     if gradient.shape != array.shape:
-        raise ValueError(f"the gradient of {name} must have shape {array.shape}, got {gradient.shape}")
+        raise checks.InputError(f"the gradient of {name} must have shape {array.shape}, got {gradient.shape}")
     if gradient.dtype != array.dtype:
-        raise TypeError(
+        raise checks.InputTypeError(
             f"the gradient of {name} must have dtype {array.dtype}, got {gradient.dtype}; "
             "compute it in the layer's dtype, or convert it (grads.astype)"
         )
