@@ -208,15 +208,14 @@ def test_an_update_moves_the_visited_neurons_as_sgd_would_and_no_other(rng):
 
 def test_training_may_be_compiled(rng):
     x, labels = rng.standard_normal((120, 5)), rng.integers(3, size=120)
-    layer = cases.make("PathFFF", rng, depth=3)
+    layer, task = cases.make("PathFFF", rng, depth=3), training.Classification(x, labels)
     plain, compiled = (
-        training.train(layer, x, labels, training.Recipe(epochs=3, fast=fast), progress=False)[0]
-        for fast in (False, True)
+        training.train(layer, task, training.Recipe(epochs=3, fast=fast), progress=False)[0] for fast in (False, True)
     )
     for name, array in plain.arrays().items():
         np.testing.assert_allclose(getattr(compiled, name), array, rtol=1e-6, atol=1e-9)
     with pytest.raises(ValueError, match="fast training is for PathFFF, got LeafFFF"):
-        training.train(cases.make("LeafFFF", rng), x, labels, training.Recipe(fast=True), progress=False)
+        training.train(cases.make("LeafFFF", rng), task, training.Recipe(fast=True), progress=False)
 
 
 # ---------------------------------------------------------------------- safety
