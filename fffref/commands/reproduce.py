@@ -48,6 +48,7 @@ held out; the test data is not looked at. The tables take the best, in the mean 
     search = kinds.add_parser("search", help="learning rates and weight decays of all arms", description=text)
     search.add_argument("--for", dest="tables", default=",".join(TABLES), metavar="TABLES",
                         help="whose arms, with commas between (%(default)s)")  # fmt: skip
+    _add_recipes(search)
     _add_sweep(search, seeds=1)
     search.set_defaults(run=run_search)
 
@@ -60,8 +61,7 @@ tree beside dense nets of its training width, its engaged size and its number of
 mixtures of experts too."""
     table1 = kinds.add_parser("table1", help="the first paper's grid, and its dense rivals", description=text)
     table1.add_argument("--quoted", action="store_true", help="only the trees of width 128 with leaves of 8 and of 1")
-    table1.add_argument("--recipes", metavar="NAMES", help="only these, with commas between: "
-                        "paper1, paper1 with mean entropy, hardening (all)")  # fmt: skip
+    _add_recipes(table1)
     text = f"""\
 The trees of the ablation by our recipe for {LONGER} epochs, beside dense nets and mixtures of experts that engage as
 much: how far does ours get, and what is left of its lead?"""
@@ -72,6 +72,12 @@ much: how far does ours get, and what is left of its lead?"""
         command.add_argument("--search", metavar="FILE", help="what `search` wrote (what was recorded)")
         _add_sweep(command, epochs=command is not longer)
         command.set_defaults(run=run)
+
+
+def _add_recipes(command):
+    """Add the option that leaves recipes of the grid out."""
+    command.add_argument("--recipes", metavar="NAMES", help="of table1 only these, with commas between: paper1, "
+                         "paper1 with mean entropy, hardening (all)")  # fmt: skip
 
 
 def _add_report(kinds):
@@ -133,8 +139,9 @@ def run_search(arguments):
     out, results = _out(arguments, "search"), []
     for table in TABLES:
         if table in wanted:
-            epochs = LONGER if table == "longer" else arguments.epochs
-            arms = [arm for name in arguments.data for arm in getattr(tuning, table)(name, epochs=epochs)]
+            options = {"epochs": LONGER if table == "longer" else arguments.epochs}
+            options |= {"bases": arguments.recipes} if table == "table1" else {}
+            arms = [arm for name in arguments.data for arm in getattr(tuning, table)(name, **options)]
             progress = False if arguments.json else f"search for {table}"
             results += tuning.search(arms, out, arguments.jobs, arguments.seeds, arguments.scheduler, progress,
                                      arguments.data_folder)  # fmt: skip
@@ -146,6 +153,7 @@ def run_search(arguments):
 def _settle(arguments):
     """Set what was not said, and check what was."""
     from .. import checks, datasets
+    from ..experiments import variants
 
     for name, value in (QUICK if arguments.quick else FULL).items():
         if getattr(arguments, name, None) is None:
@@ -153,6 +161,9 @@ def _settle(arguments):
     arguments.data = [checks.one_of("data set", name, datasets.NAMES) for name in arguments.data.split(",")]
     arguments.seeds = checks.integer("--seeds", arguments.seeds, 1)
     arguments.epochs = checks.integer("--epochs", arguments.epochs, 1)
+    recipes = getattr(arguments, "recipes", None)
+    recipes = recipes.split(",") if recipes else variants.GRID
+    arguments.recipes = [checks.one_of("recipe", name, variants.GRID) for name in recipes]
 
 
 def _load(arguments):
@@ -169,16 +180,13 @@ def _out(arguments, stem):
 
 def _arms(arguments, name):
     """The arms that are asked for, on one data set."""
-    from .. import checks
-    from ..experiments import tables, variants
+    from ..experiments import tables
 
     if arguments.kind == "longer":
         return tables.longer(name, LONGER)
     if arguments.kind == "ablation":
         return tables.ablation(name, epochs=arguments.epochs)
-    wanted = arguments.recipes.split(",") if arguments.recipes else variants.GRID
-    bases = [checks.one_of("recipe", base, variants.GRID) for base in wanted]
-    return tables.table1(name, arguments.quoted, bases, epochs=arguments.epochs)
+    return tables.table1(name, arguments.quoted, arguments.recipes, epochs=arguments.epochs)
 
 
 def run_report(arguments):

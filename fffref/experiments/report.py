@@ -148,7 +148,8 @@ def lead_findings(groups):
         )
         if experts:
             work = experts[0]["multiply_adds"] / rows[0]["multiply_adds"]
-            text += f", {lead(rows, experts)} against experts that engage as many and a gate beside, {work:.1f} times the work"
+            beside = f"experts that engage as many and a gate beside, {work:.1f} times the work"
+            text += f", {lead(rows, experts)} against {beside}"
         lines.append(f"{text}.")
     return "\n".join(lines)
 
@@ -211,20 +212,22 @@ def _preface(groups, set_aside):
     seeds = sorted({len(group) for group in groups.values()})
     seeds = f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else seeds[0]
     epochs = " or ".join(map(str, sorted(epochs_of(groups))))
+    hours = sum(row["seconds"] for row in rows) / 3600
+    busiest, guessing = f"{100 * BUSIEST:.0f} %", f"{100 * GUESSING:.0f} %"
     text = f"""\
-Test accuracy in %, mean ± standard deviation over {seeds} seeds, of the final epoch's model; each run looked at the test
-data once. Nothing is the best of anything, but for the column "paper": the first paper's best of ten. {len(rows):,} runs
-({counts}) of {epochs} epochs, {sum(row["seconds"] for row in rows) / 3600:.2f} hours by the clock, added up.
+Test accuracy in %, mean ± standard deviation over {seeds} seeds, of the final epoch's model; each run looked at the
+test data once. Nothing is the best of anything, but for the column "paper": the first paper's best of ten.
+{len(rows):,} runs ({counts}) of {epochs} epochs, {hours:.2f} hours by the clock, added up.
 
 `paper1` is the first paper's recipe as its text has it, `paper1 with mean entropy` as its authors' example has it (the
 mean over batch and nodes, not the sum), both at the published learning rate unless a line says that it was searched;
-`hardening` is ours. A tree of depth d has 2^d leaves of l neurons, w = 2^d l; inference engages d + l neurons. Dense nets
-stand in the line of the tree they are held against, trained by the same optimiser. Learning rate and weight decay of our
-trees, of all dense nets and of all mixtures of experts were searched alike, on held-out training data; "the tree's
-values" are those that were found for the tree. Experts compute two of E nets a sample: "gate counted" counts the gate's
-E scores as the tree's nodes are, E + 2 e = d + l; "gate free" engages d + l neurons and the gate on top, and stores as
-many as the tree's leaves. A run has collapsed if one leaf takes over {100 * BUSIEST:.0f} % of the test samples, or under {100 * GUESSING:.0f} % of the
-answers are right."""
+`hardening` is ours. A tree of depth d has 2^d leaves of l neurons, w = 2^d l; inference engages d + l neurons. Dense
+nets stand in the line of the tree they are held against, trained by the same optimiser. Learning rate and weight decay
+of our trees, of all dense nets and of all mixtures of experts were searched alike, on held-out training data; "the
+tree's values" are those that were found for the tree. Experts compute two of E nets a sample: "gate counted" counts the
+gate's E scores as the tree's nodes are, E + 2 e = d + l; "gate free" engages d + l neurons and the gate on top, and
+stores as many as the tree's leaves. A run has collapsed if one leaf takes over {busiest} of the test samples, or under
+{guessing} of the answers are right."""
     if any(row["data"] == "mnist-small" for row in rows):
         text += "\n\n**This is a quick look:** mnist-small has 7,000 digits to train on, and 1,500 to test."
     if set_aside:

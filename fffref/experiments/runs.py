@@ -114,8 +114,9 @@ def execute(run):
     Returns
     -------
     dict
-        The run's `labels`, "form", "seed", "recipe" as text, its "learning_rate" (peak) and "weight_decay"; "validation_accuracy" (hard) of the final epoch's
-        model; what `tested` adds, unless the run is judged by held-out samples; "seconds" and "version".
+        The run's `labels`, "form", "seed", "recipe" as text, its "learning_rate" (peak) and "weight_decay";
+        "validation_accuracy" (hard) of the final epoch's model; what `tested` adds, unless the run is judged by
+        held-out samples; "seconds" and "version".
     """
     start = time.perf_counter()
     data = _data(run.data, run.folder)

@@ -10,7 +10,6 @@ import json
 import os
 import pathlib
 import re
-import socket
 
 from .. import checks, files
 
@@ -223,13 +222,24 @@ def _dask(scheduler):
 
 
 def _reach(scheduler):
-    """Refuse at once an address that is none, or where nobody listens: Dask would try for a minute."""
+    """Refuse at once an address that is none, or where no scheduler answers: Dask would try for a minute."""
+    import asyncio
+    from concurrent.futures import ThreadPoolExecutor
+
+    from distributed.comm import connect
+
     parts = ADDRESS.fullmatch(scheduler)
     if parts is None or not 0 < int(parts["port"]) < 65536:
         raise _no_scheduler(scheduler, "an address looks like tcp://192.168.0.1:8786")
+
+    async def greet():
+        """Shake hands, and leave."""
+        (await asyncio.wait_for(connect(scheduler, timeout=PATIENCE), 2 * PATIENCE)).abort()
+
     try:
-        socket.create_connection((parts["host"].strip("[]"), int(parts["port"])), timeout=PATIENCE).close()
-    except (OSError, UnicodeError) as error:
+        with ThreadPoolExecutor(1) as thread:  # which has no event loop yet, as a notebook's main thread has
+            thread.submit(asyncio.run, greet()).result()
+    except (TimeoutError, OSError, ValueError) as error:
         raise _no_scheduler(scheduler, error) from error
 
 

@@ -20,15 +20,16 @@ GRIDS = {
     "SGD": {"learning_rate": (0.05, 0.1, 0.2, 0.4, 0.8)},
 }
 DENSE_WIDTHS = (8, 12, 32, 128)  # a dense net of table 1 takes the values of the nearest of these
+NUMBER = (int, float)
 FIELDS = {
-    "data": str, "layer": str, "sizes": dict, "epochs": int, "base": str, "sign": str, "ingredient": str,
-    "seed": int, "seconds": (int, float), "learning_rate": (int, float), "weight_decay": (int, float, type(None)), "validation_accuracy": (int, float),
+    "data": str, "layer": str, "sizes": dict, "epochs": int, "base": str, "sign": str, "ingredient": str, "seed": int,
+    "learning_rate": NUMBER, "weight_decay": (*NUMBER, type(None)), "validation_accuracy": NUMBER, "seconds": NUMBER,
 }  # fmt: skip
 
 
-def table1(data, **changes):
-    """List the arms to search for table 1: its quoted trees by all recipes, some dense nets, the experts."""
-    quoted = [arm for arm in tables.table1(data, quoted=True, **changes) if arm.rates == SEARCHED]
+def table1(data, bases=variants.GRID, **changes):
+    """List the arms to search for table 1: its quoted trees by these recipes, some dense nets, the experts."""
+    quoted = [arm for arm in tables.table1(data, True, bases, **changes) if arm.rates == SEARCHED]
     arms = [arm for arm in quoted if arm.layer != "DenseFF"]
     rivals = list(dict.fromkeys(arm.variant for arm in quoted if arm.layer == "DenseFF"))
     return arms + [
@@ -68,20 +69,21 @@ def search(arms, path, jobs=1, seeds=1, scheduler=None, progress=True, folder=No
     list of dict
         The trials.
     """
-    known = read(path) if pathlib.Path(path).exists() else []
-    rows = []
+    known = read(path) if pathlib.Path(path).is_file() else []
+    rows = {}
     for knob in ("learning_rate", "weight_decay"):
         if knob == "weight_decay":
-            arms = [arm for arm in arms if not arm.variant.ingredient]
+            arms, known = [arm for arm in arms if not arm.variant.ingredient], list(rows.values())
         trials = [
             replace(trial, seed=seed, held_out=True, folder=folder)
             for arm in arms
-            for trial in _trials(arm, knob, rows if knob == "weight_decay" else known)
+            for trial in _trials(arm, knob, known)
             for seed in range(seeds)
         ]
         label = f"{progress}, {knob.replace('_', ' ')}" if isinstance(progress, str) else progress
-        rows += sweep.sweep(trials, execute, path, jobs, scheduler, label)
-    return rows
+        results = sweep.sweep(trials, execute, path, jobs, scheduler, label)
+        rows |= {row["key"]: row for row in results}  # the recipe's own decay was tried before
+    return list(rows.values())
 
 
 def _trials(arm, knob, rows):
