@@ -80,6 +80,10 @@ def dtype(value, allowed=DTYPES):
         found = None
     if found is None or found.name not in allowed:
         raise TypeError(f"dtype must be one of {', '.join(allowed)}, got {value!r}")
+    if not found.isnative:
+        raise TypeError(
+            f"dtype must have this machine's byte order, got {value!r}; convert with .astype(np.{found.name})"
+        )
     return found
 
 

@@ -86,7 +86,7 @@ def verify_choices(module):
     gradcheck.check(lambda c: (weight * module.mix(c, 1 - c)).sum(), right, dright, method="complex").expect()
     slope = module.Choices().choose(np.full((1, 1), np.float32(17)))[2]
     np.testing.assert_allclose(slope, 4.1399375e-08, rtol=1e-6)
-    hard, other = module.Choices(straight_through=True).rounded(np.array([[-1.0, 0.0, 1.0]]), None, None)
+    hard, other = module.Choices(straight_through=True).rounded(np.array([[-1.0, 0.0, 1.0]]), np.zeros((1, 3)), np.zeros((1, 3)))
     near(hard, [[0, 1, 1]]), near(other, [[1, 0, 0]])
     near(module.Choices(temperature=0.5).logit_scale((2, 3), np.dtype("d"), None), 2)
     near(module.Choices(transpose_prob=1).logit_scale((2, 3), np.dtype("d"), rng), -np.ones((2, 3)))
@@ -206,7 +206,7 @@ FAULTS = {
     "transposition forgets its sign": ("choices", "np.where(transposed, -scale, scale)", "scale + 0 * transposed"),
     "entropy's gradient, sign": ("losses", "entropy.sum() * scale, -logit", "entropy.sum() * scale, logit"),
     "squared error's gradient, sign": ("losses", "2 * difference /", "-2 * difference /"),
-    "gradient ascent": ("optim", "np.subtract(p, moved", "np.add(p, moved"),
+    "gradient ascent": ("optim", "p -= rate * g", "p += rate * g"),
     # transposed children
     "children exchanged, forward": ("choices", "1::2] = mass * right", "1::2] = mass * left"),
     "children exchanged, backward": ("choices", "left[:, nodes] * dleft + right[:, nodes] * dright", "right[:, nodes] * dleft + left[:, nodes] * dright"),
@@ -258,8 +258,8 @@ FAULTS = {
     "dx without the gate": ("moe", "dx += dclean @ self.gate_weight + ", "dx += "),
     "experts' balance half as steep": ("losses", "slope = 2 * E", "slope = E"),
     "balance forgets to subtract": ("losses", "(share - (share * share).sum())", "share"),
-    "momentum dropped": ("optim", "layer.dtype.type(self.momentum) * v + g", "g"),
-    "weight decay forgotten": ("optim", "p - shrink * p if shrink else p", "p"),
+    "momentum dropped": ("optim", "v *= momentum", "v *= 0"),
+    "weight decay forgotten": ("optim", "p -= part", "p -= 0"),
     "bias correction one step late": ("optim", "beta ** (count + 1)", "beta ** (count + 2)"),
     # wrong by one in two thousand
     "one in two thousand": ("leaf_fff", "node_bias=dnode.sum(0)", "node_bias=1.0005 * dnode.sum(0)"),
