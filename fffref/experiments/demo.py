@@ -157,10 +157,8 @@ def run(out, seed=0, progress=True, say=print):
 
     data = datasets.load("mnist-small")
     rates = ", ".join(map(str, RATES))
-    say(
-        f"2. Training on {len(data.x_train):,} digits, a tenth of them held out: the best learning rate of {rates} there"
-    )
-    say("   is what counts, for every layer. The test digits are looked at once.\n")
+    say(f"2. Training on {len(data.x_train):,} digits, each layer at learning rates {rates};")
+    say("   what is best on a tenth of the digits, held out, counts. Test digits are looked at once.\n")
     results, rows = {}, []
     for name, (layer, recipe) in contestants(rng, data).items():
         label = f"{name:22}" if progress else False
@@ -216,7 +214,8 @@ def layer_table(rows):
     )
     body = (
         f"   {row['name']:23}{row['stored']:8}{row['engaged']:9}  {row['learning_rate']:5g}  "
-        f"{_percent(row['soft']):>10}{_percent(row['hard']):>9}  {'-' if row['entropy'] is None else format(row['entropy'], '.4f'):>8}  "
+        f"{_percent(row['soft']):>10}{_percent(row['hard']):>9}  "
+        f"{'-' if row['entropy'] is None else format(row['entropy'], '.4f'):>8}  "
         f"{row['used']:>9}  {row['microseconds']:5.2f}"
         for row in rows
     )
