@@ -16,7 +16,7 @@ from .runs import SEARCHED, Run
 
 RECORDED = pathlib.Path(sweep.__file__).parent / "search.jsonl"  # what the tables' runs take their values from
 GRIDS = {
-    "Adam": {"learning_rate": (0.0025, 0.005, 0.01, 0.02, 0.04), "weight_decay": (0.03, 0.1, 0.3)},
+    "Adam": {"learning_rate": (0.0025, 0.005, 0.01, 0.02, 0.04, 0.08), "weight_decay": (0.03, 0.1, 0.3)},
     "SGD": {"learning_rate": (0.05, 0.1, 0.2, 0.4, 0.8)},
 }
 DENSE_WIDTHS = (8, 12, 32, 128)  # a dense net of table 1 takes the values of the nearest of these

@@ -52,11 +52,11 @@ def test_every_arm_gets_the_same_grid_and_its_own_best(tmp_path):
 def test_a_search_goes_on_and_computes_nothing_twice(tmp_path):
     file = tmp_path / "search.jsonl"
     rows = search(file, [TREE])
-    assert len(sweep.read(file, tuning.FIELDS)) == len({row["key"] for row in rows}) == 5 + 2
+    assert len(sweep.read(file, tuning.FIELDS)) == len({row["key"] for row in rows}) == 6 + 2
     assert {row["key"] for row in search(file, [TREE])} == {row["key"] for row in rows}
-    assert len(sweep.read(file)) == 7
+    assert len(sweep.read(file)) == 8
     search(file, [TREE], seeds=2)
-    assert len(sweep.read(file)) == 14
+    assert len(sweep.read(file)) == 16
 
 
 def test_a_variant_keeps_the_decay_of_its_base_and_gets_the_rates(tmp_path):
@@ -114,11 +114,11 @@ def test_every_searched_arm_of_the_tables_has_one_like_it_in_the_search(data):
 def test_the_search_is_listed_beside_the_tables(tmp_path):
     rows = search(tmp_path / "search.jsonl", [TREE, DENSE, PUBLISHED])
     text = searched.markdown(rows)
-    assert "Adam: learning rate 0.0025 0.005 0.01 0.02 0.04, weight decay 0.03 0.1 0.3; SGD: " in text
-    assert "1 seed a value" in text and "19 trials" in text
+    assert "Adam: learning rate 0.0025 0.005 0.01 0.02 0.04 0.08, weight decay 0.03 0.1 0.3; SGD: " in text
+    assert "1 seed a value" in text and "21 trials" in text
     (line,) = (line for line in text.splitlines() if "LeafFFF 4 x 8" in line)
     assert line.endswith("| 0.03: 89.73, 0.1: 89.80, 0.3: 90.00 | 0.02, decay 0.3 |")
-    assert "| 0.0025: 88.05, 0.005: 88.30, 0.01: 88.80, 0.02: 89.80, 0.04: 87.80 |" in line
+    assert "| 0.0025: 88.05, 0.005: 88.30, 0.01: 88.80, 0.02: 89.80, 0.04: 87.80, 0.08: 83.80 |" in line
     (line,) = (line for line in text.splitlines() if "paper1" in line)
     assert line.endswith("| - | 0.4 |")
     assert searched.markdown([]) == ""
