@@ -32,9 +32,9 @@ def markdown(rows):
 
 Each arm below got the same grid. {grids}.
 
-First the learning rates, with the weight decay that its recipe has, then the other decays with the best learning rate; a variant
-of the ablation has its base's decay and gets the learning rates. A tenth of the training data was held out to judge by,
-{seeds} a value; a tree or dense net of the grid that is not in the list takes the values of the nearest one that is.
+First the learning rates, with the weight decay that its recipe has, then the other decays with the best learning rate;
+a variant of the ablation has its base's decay and gets the learning rates. A tenth of the training data was held out to
+judge by, {seeds} a value; a tree or dense net of the grid that is not in the list takes the values of the nearest one.
 {len(rows):,} trials, {hours:.2f} hours by the clock."""
     return "\n\n".join((text, "\n".join(table)))
 
