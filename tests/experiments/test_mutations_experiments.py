@@ -1,6 +1,6 @@
 """Do the tests of recorded experiments find faults? Each of these breaks a line, as in `test_mutations`.
 
-What would go wrong in silence: a result that passes for another's, a choice by luck, a mean of what should not be mixed.
+What would go wrong in silence: a result that passes for another's, a choice by luck, a mean of what is not to be mixed.
 """
 
 import json
