@@ -106,6 +106,12 @@ def epochs_of(groups):
     return sorted(set(counts), key=lambda epochs: (-counts.count(epochs), epochs))
 
 
+def is_grid(groups, data, epochs):
+    """Whether more than the trees of longer training is recorded: other recipes, or a grid of sizes."""
+    others = any(g.base != OURS for g in groups if (g.data, g.layer, g.epochs) == (data, "LeafFFF", epochs))
+    return others or len(trees(groups, data, epochs)) > 2
+
+
 def trees(groups, data, epochs):
     """Return depth and leaf width of the trees of a data set, the narrowest first, then the widest leaf first."""
     sizes = {g.sizes for g in groups if (g.data, g.layer, g.epochs) == (data, "LeafFFF", epochs)}

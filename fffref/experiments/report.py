@@ -10,6 +10,7 @@ from .recorded import (
     collapsed,
     epochs_of,
     in_ablation,
+    is_grid,
     lead,
     mean,
     percent,
@@ -18,10 +19,11 @@ from .recorded import (
     spread,
     tree,
     trees,
-)  # fmt: skip
+)
 from .runs import GIVEN, THE_TREES
 from .tables import GATE_COUNTED, GATE_FREE
 from .variants import OURS
+from .variants import PUBLISHED as PAPER
 
 # Hard test accuracy in %, the best of ten runs, by data set, depth and leaf width: Belcak and Wattenhofer,
 # "Fast Feedforward Networks", arXiv 2308.14711, table 1. Not the whole table: the entries that we quote.
@@ -193,7 +195,7 @@ def markdown(groups, set_aside=0, search="", figures=()):
     parts += ["## Trees beside what engages as much", lead_findings(groups), lead_table(groups)]
     if aims := aims_table(groups):
         parts += ["## Aims", aims]
-    for data in dict.fromkeys(group.data for group in groups if trees(groups, group.data, grid)):
+    for data in dict.fromkeys(group.data for group in groups if is_grid(groups, group.data, grid)):
         parts += [f"## {data}: the grid, {grid} epochs", findings(groups, data, grid), grid_table(groups, data, grid)]
         for case in ((data, *size) for size in trees(groups, data, grid)):
             if in_ablation(groups, case, grid):
@@ -230,9 +232,26 @@ stores as many as the tree's leaves. A run has collapsed if one leaf takes over 
 {guessing} of the answers are right."""
     if any(row["data"] == "mnist-small" for row in rows):
         text += "\n\n**This is a quick look:** mnist-small has 7,000 digits to train on, and 1,500 to test."
+    if missing := _not_recorded(groups):
+        text += f"\n\n**Not recorded here:** {'; '.join(missing)}."
     if set_aside:
         text += f"\n\n{set_aside} recorded runs of recipes that have since been changed are left out."
     return text
+
+
+def _not_recorded(groups):
+    """What of the tables nobody has run yet."""
+    data_sets = {group.data for group in groups}
+    grids = {
+        data: [epochs for epochs in epochs_of(groups) if len(trees(groups, data, epochs)) > 2] for data in data_sets
+    }
+    wanted = {
+        "the grid (`fffref reproduce table1`)": any(len(trees(groups, *table)) > 2 for table in tables),
+        "the published recipes (`fffref reproduce table1 --quoted`)": any(group.base == PAPER for group in groups),
+        "what each ingredient is worth (`fffref reproduce ablation`)": any(group.sign for group in groups),
+        "longer training (`fffref reproduce longer`)": any(group.rates == THE_TREES for group in groups),
+    }
+    return [name for name, there in wanted.items() if not there]
 
 
 def _markdown(head, lines):

@@ -216,13 +216,15 @@ def test_the_recorded_report_is_made_of_the_recorded_runs():
 def test_the_recorded_runs_are_those_of_todays_commands():
     choice = tuning.choice()
     arms = [arm for data in ("mnist", "fashion-mnist") for arm in tables.longer(data, 45)]
-    needed = {run.key() for run in tables.seeded(arms, 5, choice)}
+    needed = {run.key() for run in tables.seeded(arms, 3, choice)}
     groups, set_aside = recorded.read([FOLDER / "runs.jsonl"])
     keys = {row["key"] for rows in groups.values() for row in rows}
     assert needed <= keys and set_aside == 0
     more = [
-        tables.table1(data, quoted, epochs=8) for data in ("mnist", "fashion-mnist") for quoted in (True, False)
-    ] + [tables.ablation("mnist", epochs=8)]
+        arms,
+        *(tables.table1(data, quoted, epochs=8) for data in ("mnist", "fashion-mnist") for quoted in (True, False)),
+        tables.ablation("mnist", epochs=8),
+    ]
     known = {run.key() for arms in more for run in tables.seeded(_searched(arms, choice), 5, choice)}
     assert keys - needed <= known
     assert {group.rates for group in groups} <= {SEARCHED, THE_TREES, "given"}
@@ -246,3 +248,11 @@ def test_the_readme_quotes_the_recorded_runs():
     groups, _ = recorded.read([FOLDER / "runs.jsonl"])
     quoted = [line for line in text.splitlines() if re.match(r"\| (fashion-)?mnist, depth", line)]
     assert set(quoted) <= set(report.lead_table(groups).splitlines() + report.aims_table(groups).splitlines())
+
+
+def test_what_is_not_recorded_is_said(groups, tmp_path):
+    assert "**Not recorded here:** the grid (`fffref reproduce table1`)." in report.markdown(groups)
+    few, _ = recorded.read([write(tmp_path / "few.jsonl", rows_of(tables.longer("mnist", 45)))])
+    text = report.markdown(few)
+    assert all(name in text for name in ("table1`);", "table1 --quoted`);", "ablation`).")) and "longer`" not in text
+    assert "the grid, 45 epochs" not in text and "the grid, 8 epochs" in report.markdown(groups)
