@@ -241,10 +241,7 @@ stores as many as the tree's leaves. A run has collapsed if one leaf takes over 
 
 def _not_recorded(groups):
     """What of the tables nobody has run yet."""
-    data_sets = {group.data for group in groups}
-    grids = {
-        data: [epochs for epochs in epochs_of(groups) if len(trees(groups, data, epochs)) > 2] for data in data_sets
-    }
+    tables = {(group.data, group.epochs) for group in groups}
     wanted = {
         "the grid (`fffref reproduce table1`)": any(len(trees(groups, *table)) > 2 for table in tables),
         "the published recipes (`fffref reproduce table1 --quoted`)": any(group.base == PAPER for group in groups),
