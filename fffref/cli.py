@@ -8,7 +8,17 @@ import warnings
 
 from . import __version__, checks
 from .commands import (
-    conformance, count, demo, embed, evaluate, fill_mask, gradcheck, import_torch, lm, reproduce, train,
+    conformance,
+    count,
+    demo,
+    embed,
+    evaluate,
+    fill_mask,
+    gradcheck,
+    import_torch,
+    lm,
+    reproduce,
+    train,
 )  # fmt: skip
 from .commands.shared import Parser
 

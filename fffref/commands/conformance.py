@@ -1,5 +1,6 @@
 """`fffref conformance`: does a port of FFF compute what the papers say?"""
 
+from .. import checks
 from . import shared
 
 TEXT = """\
@@ -87,7 +88,7 @@ def run_explain(arguments):
 
     known = checker.catalogue()
     if arguments.fault is not None and arguments.fault not in known:
-        raise ValueError(f"there is no fault {arguments.fault!r}; `fffref conformance explain` lists all {len(known)}")
+        raise checks.InputError(f"there is no fault {arguments.fault!r}; `fffref conformance explain` lists all {len(known)}")
     if arguments.json:
         return shared.finish(arguments, known if arguments.fault is None else known[arguments.fault])
     if arguments.fault is None:
@@ -105,8 +106,8 @@ def _levels(text):
     for part in text.split(","):
         first, _, last = part.partition("-")
         if not (first.strip().isdecimal() and (last or first).strip().isdecimal()):
-            raise ValueError(f"--levels must be such as 1-3 or 1,2,4, got {text!r}")
+            raise checks.InputError(f"--levels must be such as 1-3 or 1,2,4, got {text!r}")
         levels |= set(range(int(first), int(last or first) + 1))
     if not levels or not levels <= {1, 2, 3, 4, 5}:
-        raise ValueError(f"--levels must lie between 1 and 5, got {text!r}")
+        raise checks.InputError(f"--levels must lie between 1 and 5, got {text!r}")
     return sorted(levels)

@@ -3,7 +3,7 @@
 import math
 from types import SimpleNamespace
 
-from .. import algorithms
+from .. import algorithms, checks
 from .arrays import Array, flat, nested, rounded
 
 STEPS = 10  # of gradient descent, at level 5
@@ -174,7 +174,7 @@ def _array(spec, shape, numbers):
     """Nested lists as an array of the case's dtype."""
     array = _rounded(Array(spec.dtype, shape, flat(numbers)))
     if "dyadic" in spec.options and array.values != flat(numbers):
-        raise ValueError("the answers of a dyadic case must be exact; take smaller sizes")
+        raise checks.InputError("the answers of a dyadic case must be exact; take smaller sizes")
     return array
 
 

@@ -10,6 +10,8 @@ import pathlib
 import struct
 from typing import NamedTuple
 
+from .. import checks
+
 CODES = {"int32": (1, "i"), "float32": (2, "f"), "float64": (3, "d")}  # code in binary headers, letter of `struct`
 NAMES = {code: name for name, (code, _) in CODES.items()}
 HEADER = struct.Struct("<32s8i")
@@ -112,11 +114,11 @@ def from_text(text, where):
             missing -= len(numbers)
         if missing < 0:
             size = len(arrays[name].values) + missing
-            raise ValueError(f"{at}: {name} has {size} numbers by its header, and here come more")
+            raise checks.InputError(f"{at}: {name} has {size} numbers by its header, and here come more")
     if missing:
         here = len(arrays[name].values)
         at = len(text.splitlines())
-        raise ValueError(f"{where}, line {at}: the file ends after {here} of {here + missing} numbers of {name}")
+        raise checks.InputError(f"{where}, line {at}: the file ends after {here} of {here + missing} numbers of {name}")
     return arrays
 
 
@@ -128,7 +130,7 @@ def read(path):
     try:
         return from_text(path.read_text(), path)
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}, line 1: this is no text ({error.reason} at byte {error.start})") from error
+        raise checks.InputError(f"{path}, line 1: this is no text ({error.reason} at byte {error.start})") from error
 
 
 def _header(words, arrays, before, where):
@@ -136,11 +138,11 @@ def _header(words, arrays, before, where):
     name, dtype, rank, *sizes = (*words, "", "", "")[: max(3, len(words))]
     if dtype not in ANSWERED or not rank.isdecimal() or not all(size.isdecimal() for size in sizes):
         after = f"; {before} is complete with its {len(arrays[before].values)} numbers" if before else ""
-        raise ValueError(f"{where}: expected a header such as 'y float32 2 4 3', got {' '.join(words)[:40]!r}{after}")
+        raise checks.InputError(f"{where}: expected a header such as 'y float32 2 4 3', got {' '.join(words)[:40]!r}{after}")
     if len(sizes) != int(rank):
-        raise ValueError(f"{where}: {name} has rank {rank} and so {rank} sizes, got {len(sizes)}")
+        raise checks.InputError(f"{where}: {name} has rank {rank} and so {rank} sizes, got {len(sizes)}")
     if name in arrays:
-        raise ValueError(f"{where}: {name} is there already, from line {arrays[name].line}")
+        raise checks.InputError(f"{where}: {name} is there already, from line {arrays[name].line}")
     shape = tuple(map(int, sizes))
     return name, Array(dtype, shape, []), math.prod(shape)
 
@@ -150,4 +152,4 @@ def _number(word, dtype, name, where):
     try:
         return rounded("float32", float(word)) if dtype == "float32" else float(word)
     except ValueError:
-        raise ValueError(f"{where}: expected a number of {name}, got {word!r}") from None
+        raise checks.InputError(f"{where}: expected a number of {name}, got {word!r}") from None

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .. import checks
 from . import arrays
 from .specs import LAYERS, LEVELS
 
@@ -46,7 +47,7 @@ def load(entry, vectors=VECTORS):
     """The arrays of a case by name; ValueError if the file is not the one that the index means."""
     path = pathlib.Path(vectors) / entry.file
     if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != entry.sha256:
-        raise ValueError(f"{path} is missing or has been changed; export the vectors again")
+        raise checks.InputError(f"{path} is missing or has been changed; export the vectors again")
     return arrays.read(path)
 
 
@@ -75,7 +76,7 @@ def check(answers, levels=tuple(LEVELS), only=(), without=(), vectors=VECTORS):
     """
     answers = pathlib.Path(answers)
     if not answers.is_dir():
-        raise ValueError(f"{answers} is no folder; pass the one that holds your answers, 101.txt and so on")
+        raise checks.InputError(f"{answers} is no folder; pass the one that holds your answers, 101.txt and so on")
     entries = claimed(levels, only, without, vectors)
     return [judge(entry, load(entry, vectors), *_answer(answers / f"{entry.number}.txt")) for entry in entries]
 
@@ -86,14 +87,14 @@ def claimed(levels=tuple(LEVELS), only=(), without=(), vectors=VECTORS):
     known = {flag for entry in entries for flag in entry.flags}
     for flag in (*only, *without):
         if flag not in known:
-            raise ValueError(f"no case has the flag {flag!r}; there are {', '.join(sorted(known))}")
+            raise checks.InputError(f"no case has the flag {flag!r}; there are {', '.join(sorted(known))}")
     chosen = [
         entry
         for entry in entries
         if entry.level in levels and set(only) <= set(entry.flags) and not set(without) & set(entry.flags)
     ]
     if not chosen:
-        raise ValueError("no case is claimed; take more levels, or fewer flags")
+        raise checks.InputError("no case is claimed; take more levels, or fewer flags")
     return chosen
 
 
