@@ -94,9 +94,9 @@ def rounding_of(f, x, here, scale):
     values = np.array([[here, *(f(x + x.dtype.type(k) * pattern * step) for k in (1, 2, 3, 4))] for step in steps])
     values = np.where(np.isfinite(values).all(1, keepdims=True), values, here)
     eps = FLOAT32 if np.all(values == values.astype(np.float32)) else FLOAT64
-    fine, coarse = 2 * np.abs(np.diff(values, 3, axis=1)).max(1) / np.sqrt(20)
-    rounding = coarse if fine == 0 or coarse < 30 * fine else fine  # else f is not smooth at the longer step
-    return max(float(rounding), eps * abs(here)), eps
+    thirds, fourths = (np.abs(np.diff(values, n, axis=1)).max(1) for n in (3, 4))
+    noisy = fourths > thirds / 2  # fourth differences of what is smooth are much smaller
+    return max(2 * float((thirds * noisy).max()) / np.sqrt(20), eps * abs(here)), eps
 
 
 class Line:
@@ -194,6 +194,7 @@ class Line:
         jolt = abs(slopes[k][order] - slopes[k - 1][order]) / RATIO if k > order else 0.0
         kink = abs(self.kink(max(k, 1)))
         bar = rounding[k] + (kink / 2 if kink > rounding[k] + 0.1 * abs(self.levels[k].gap) else 0.0)
+        bar += 3 * self._scatter(slopes) / h
         if last:  # no finer step: what the last extrapolation changed
             return bar + DOUBT * max(jolt, abs(slopes[k][order] - slopes[k][order - 1]))
         doubt = jolt
@@ -202,3 +203,11 @@ class Line:
             explained = difference <= rounding[j] + rounding[k]
             doubt = max(doubt, difference * (self.levels[j].h / neighbour if explained else 1))
         return bar + DOUBT * doubt
+
+    def _scatter(self, slopes):
+        """The least that slopes of order 4 change from step to step, in units of f: rounding that hid before."""
+        changes = [
+            abs(slopes[k][1] - slopes[k - 1][1]) * self.levels[k].h
+            for k in range(2, len(slopes)) if self.levels[k].move > 0
+        ]  # fmt: skip
+        return min(changes, default=0.0)

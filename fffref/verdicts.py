@@ -141,9 +141,8 @@ def _next_step(line, question, estimate):
 
 def _look_closer(line, wanted):
     """Look at the finest step at which rounding moves the slope by less than `wanted`, and half way to it."""
-    finest, rows = line.levels[-1], line.tableau()[0]
-    rounding = max(finest.rounding, abs(rows[-1][-1] - rows[-2][-1]))
-    h = finest.h * rounding / wanted
+    finest = line.levels[-1]
+    h = finest.h * finest.rounding / wanted
     if h < finest.h / 2:
         line.look((h * finest.h) ** 0.5)
         line.look(h)
