@@ -8,6 +8,7 @@ printed algorithms do not fit their own text, the docstring says what was mended
 [2] P. Belcak and R. Wattenhofer, "Exponentially Faster Language Modelling", arXiv 2311.10770, Algorithm 1.
 [3] N. Shazeer et al., "Outrageously Large Neural Networks", arXiv 1701.06538, sections 2 and 4, appendix A.
 [4] H. Hazimeh et al., "The Tree Ensemble Layer: Differentiability meets Conditional Computation", arXiv 2002.07772.
+[5] D. Blalock and J. Guttag, "Multiplying Matrices Without Multiplying", arXiv 2106.10860, Algorithm 1.
 """
 
 import math
@@ -238,3 +239,28 @@ def _expert(x, moe, i):
     """Output of expert i."""
     arrays = moe.expert_in_weight, moe.expert_in_bias, moe.expert_out_weight, moe.expert_out_bias
     return net(x, moe.activation, *(array[i] for array in arrays))
+
+
+def MADDNESSHASH(a, split_column, threshold, t=0, i=0):
+    """Algorithm 1 of [5]: the code of one row in one codebook, by recursion over the levels of its tree.
+
+    Parameters
+    ----------
+    a : sequence of float
+        One row of the left matrix.
+    split_column : sequence of int
+        The column that each level looks at.
+    threshold : sequence of float
+        One a node, in level order.
+    t, i : int
+        Level, and node within the level, counted from 0; the paper counts from 1.
+
+    Returns
+    -------
+    int
+        Which leaf, from left to right.
+    """
+    if t == len(split_column):
+        return i
+    b = 1 if float(a[split_column[t]]) >= float(threshold[2**t - 1 + i]) else 0
+    return MADDNESSHASH(a, split_column, threshold, t + 1, 2 * i + b)

@@ -30,6 +30,41 @@ def number(name, value, interval):
     return float(value)
 
 
+def flag(name, value):
+    """Return `value` as a bool; refuse what only counts as true or false, such as "no"."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+    return bool(value)
+
+
+def number_or_flag(name, value, interval):
+    """Return `value` as a bool if it is one, else as `number` does."""
+    return bool(value) if isinstance(value, (bool, np.bool_)) else number(name, value, interval)
+
+
+def instance(name, value, classes, example):
+    """Return `value` if it belongs to one of `classes`; `example` says what to write instead."""
+    if not isinstance(value, classes):
+        raise TypeError(f"{name} must be {example}, got {type(value).__name__} {value!r}"[:300])
+    return value
+
+
+def settle(record, **values):
+    """Set checked values of a frozen dataclass, while it is being made: plain numbers instead of NumPy's."""
+    for name, value in values.items():
+        object.__setattr__(record, name, value)
+
+
+def finite(name, value):
+    """Refuse NaN and inf, with the place of the first."""
+    wrong = ~np.isfinite(value)
+    if wrong.any():
+        place = np.unravel_index(np.argmax(wrong), wrong.shape)
+        what = "NaN" if np.isnan(value[place]) else "infinity"
+        raise ValueError(f"{name} holds {what}, first at {list(map(int, place))}; fill or drop it")
+    return value
+
+
 def one_of(name, value, choices):
     """Return `value` if it is one of `choices`."""
     if value not in choices:
@@ -45,6 +80,10 @@ def dtype(value, allowed=DTYPES):
         found = None
     if found is None or found.name not in allowed:
         raise TypeError(f"dtype must be one of {', '.join(allowed)}, got {value!r}")
+    if not found.isnative:
+        raise TypeError(
+            f"dtype must have this machine's byte order, got {value!r}; convert with .astype(np.{found.name})"
+        )
     return found
 
 
@@ -53,6 +92,8 @@ def array(name, value, shape, dtype):
 
     A leading Ellipsis in `shape` stands for any number of leading axes.
     """
+    if isinstance(value, (np.ma.MaskedArray, np.matrix)):  # np.asarray would drop the mask without a word
+        raise TypeError(f"{name} must be a plain NumPy array, got {type(value).__name__}; fill it, or np.asarray it")
     value = np.asarray(value)
     if value.dtype != dtype:
         raise TypeError(

@@ -156,7 +156,7 @@ def check_projection(f, x, gradient, rng, dy=None, method="central", step=None, 
 
 
 def check_layer(value, layer, x, grads, dx=None, method="central", step=None):
-    """Check every array of a layer's gradient, and that of its input.
+    """Check every array of a layer's or model's gradient, and that of its input.
 
     Parameters
     ----------
@@ -173,7 +173,7 @@ def check_layer(value, layer, x, grads, dx=None, method="central", step=None):
     Returns
     -------
     dict of str to Report
-        One per field of the layer, and "x" if `dx` is given.
+        One per array, by its dotted name, and "x" if `dx` is given.
 
     Raises
     ------
@@ -181,11 +181,11 @@ def check_layer(value, layer, x, grads, dx=None, method="central", step=None):
         As in `check`.
     """
     like = layer.astype(np.complex128) if method == "complex" else layer
-    x_like = x.astype(like.dtype)
+    x_like, claims = x.astype(like.dtype), grads.dense().arrays()
     reports = {
         name: check(
-            lambda array, name=name: value(replace(like, **{name: array}), x_like),
-            array, getattr(grads, name), method=method, step=step,
+            lambda array, name=name: value(like.with_arrays({name: array}), x_like),
+            array, claims[name], method=method, step=step,
         )
         for name, array in layer.arrays().items()
     }  # fmt: skip

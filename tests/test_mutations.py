@@ -13,6 +13,8 @@ import pytest
 
 import fffref
 from fffref import algorithms, gradcheck
+from fffref.layers.choices import Choices
+from fffref.training import losses
 
 FOLDER = pathlib.Path(fffref.__file__).parent
 
@@ -50,22 +52,45 @@ def verify_leaf_fff(module):
     layer = cases.make("LeafFFF", rng, n_in=3, n_out=2, depth=3, width=2)
     layer = module.LeafFFF(**layer.arrays(), **layer.options())
     x, dy = rng.standard_normal((5, 3)), rng.standard_normal((5, 2))
-    near(layer.forward(x, 0.5)[0], [algorithms.FORWARD_T(row, layer, temperature=0.5) for row in x])
-    smooth = layer.forward(x, 0.5, smooth_step=True)
+    near(layer.forward(x, Choices(0.5))[0], [algorithms.FORWARD_T(row, layer, temperature=0.5) for row in x])
+    smooth = layer.forward(x, Choices(0.5, smooth_step=True))
     near(smooth[0], [algorithms.FORWARD_T(row, layer, temperature=0.5, choice=algorithms.smooth_step) for row in x])
-    near(layer.forward(x, transpose_prob=1, rng=rng)[1].choice, 1 - layer.forward(x)[1].choice)
+    near(layer.forward(x, Choices(transpose_prob=1), rng)[1].choice, 1 - layer.forward(x)[1].choice)
     for tree in (layer, layer.map(np.zeros_like)):
         near(tree.forward_hard(x), [algorithms.FORWARD_I(row, tree)[0] for row in x])
         near(tree.route(x), [algorithms.FORWARD_I(row, tree)[1] for row in x])
     dlogit, dchoice, dmixture = (rng.standard_normal((5, n)) for n in (7, 7, 8))
 
     def forward(layer, x):
-        y, tape = layer.forward(x, 0.5, 0.5, rng=np.random.default_rng(1))
+        y, tape = layer.forward(x, Choices(0.5, transpose_prob=0.5), np.random.default_rng(1))
         further = (dlogit * tape.logit).sum() + (dchoice * tape.choice).sum() + (dmixture * tape.mixture).sum()
         return (dy * y).sum() + further, tape
 
     grads, dx = layer.backward(forward(layer, x)[1], dy, dlogit, dchoice, dmixture)
     gradients_hold(lambda layer, x: forward(layer, x)[0], layer, x, grads, dx)
+
+
+def verify_choices(module):
+    """Masses against products along paths, mirror images, ties; the way back by complex step; chance by its statistics."""
+    rng = np.random.default_rng(0)
+    logit, weight = rng.normal(0, 2, (5, 7)), rng.standard_normal((5, 8))
+    for options, choice in (({}, algorithms.sigma), ({"smooth_step": True}, algorithms.smooth_step)):
+        choices = module.Choices(**options)
+        right, left, slope = choices.choose(logit)
+        near(right, [[choice(z) for z in row] for row in logit])
+        near(left, [[choice(-z) for z in row] for row in logit])
+        gradcheck.check(lambda z, c=choices: c.choose(z)[0], logit, slope, np.ones_like(logit), "complex").expect()
+    mixture = module.mix(right, left)
+    near(mixture[:, 2], left[:, 0] * right[:, 1] * left[:, 4])
+    dright = module.mix_backward(right, left, mixture, weight)
+    gradcheck.check(lambda c: (weight * module.mix(c, 1 - c)).sum(), right, dright, method="complex").expect()
+    slope = module.Choices().choose(np.full((1, 1), np.float32(17)))[2]
+    np.testing.assert_allclose(slope, 4.1399375e-08, rtol=1e-6)
+    hard, other = module.Choices(straight_through=True).rounded(np.array([[-1.0, 0.0, 1.0]]), np.zeros((1, 3)), np.zeros((1, 3)))
+    near(hard, [[0, 1, 1]]), near(other, [[1, 0, 0]])
+    near(module.Choices(temperature=0.5).logit_scale((2, 3), np.dtype("d"), None), 2)
+    near(module.Choices(transpose_prob=1).logit_scale((2, 3), np.dtype("d"), rng), -np.ones((2, 3)))
+    assert 1.7 < module.Choices(noise=1).disturb(np.zeros((4000, 1)), rng).std() < 1.93  # pi / sqrt(3)
 
 
 def verify_path_fff(module):
@@ -108,13 +133,12 @@ def verify_moe(module):
 
     def forward(layer, x):
         y, tape = layer.forward(x, np.random.default_rng(1))
-        balance = [module.balance(weight) for weight in (tape.gates, tape.load)]
+        balance = [losses.expert_balance(weight) for weight in (tape.gates, tape.load)]
         return (dy * y).sum() + sum(value for value, _ in balance), tape, [gradient for _, gradient in balance]
 
     _, tape, extras = forward(layer, x)
     grads, dx = layer.backward(tape, dy, *extras)
     gradients_hold(lambda layer, x: forward(layer, x)[0], layer, x, grads, dx)
-    near(module.balance(np.array([[1.0, 3.0]]))[0], 0.25)
 
 
 def verify_tree(module):
@@ -135,12 +159,16 @@ def verify_losses(module):
         (lambda z: module.cross_entropy(z, labels), rng.standard_normal((5, 3))),
         (lambda y: module.mean_squared_error(y, np.ones_like(y)), rng.standard_normal((5, 3))),
         (lambda z: module.node_entropy(z, "mean"), rng.standard_normal((5, 3))),
+        (lambda z: module.node_entropy(z, "sum", True), rng.normal(0, 3, (5, 3))),
+        (module.expert_balance, rng.uniform(0, 1, (5, 4))),
         (module.leaf_balance, rng.dirichlet(np.ones(4), size=5)),
         (module.switch_balance, rng.dirichlet(np.ones(4), size=5)),
     ):
         gradcheck.check(lambda z, loss=loss: loss(z)[0], at, loss(at)[1], method="complex").expect()
     near(module.switch_balance(np.tile([0.4, 0.3, 0.2, 0.1], (5, 1)))[0], 0.2)
     near(module.node_entropy(np.zeros((1, 1)), "sum")[0], np.log(2))
+    near(module.node_entropy(np.array([[0.0, 3.0, -5.0]]), "sum", True)[0], np.log(2))
+    near(module.expert_balance(np.array([[1.0, 3.0]]))[0], 0.25)
     near(module.cross_entropy(np.zeros((1, 4)), np.array([1]))[0], np.log(4))
 
 
@@ -174,16 +202,16 @@ VERIFY = {name.removeprefix("verify_"): function for name, function in globals()
 
 FAULTS = {
     # wrong signs
-    "mixture's backward, sign": ("leaf_fff", "mass * (dright - dleft)", "mass * (dleft - dright)"),
-    "transposition forgets its sign": ("leaf_fff", "np.where(transposed, -scale, scale)", "scale + 0 * transposed"),
+    "mixture's backward, sign": ("choices", "mass * (dright - dleft)", "mass * (dleft - dright)"),
+    "transposition forgets its sign": ("choices", "np.where(transposed, -scale, scale)", "scale + 0 * transposed"),
     "entropy's gradient, sign": ("losses", "entropy.sum() * scale, -logit", "entropy.sum() * scale, logit"),
     "squared error's gradient, sign": ("losses", "2 * difference /", "-2 * difference /"),
-    "gradient ascent": ("optim", "np.subtract(p, moved", "np.add(p, moved"),
+    "gradient ascent": ("optim", "p -= rate * g", "p += rate * g"),
     # transposed children
-    "children exchanged, forward": ("leaf_fff", "= mass * (1 - c), mass * c", "= mass * c, mass * (1 - c)"),
-    "children exchanged, backward": ("leaf_fff", "(1 - c) * dleft + c * dright", "c * dleft + (1 - c) * dright"),
+    "children exchanged, forward": ("choices", "1::2] = mass * right", "1::2] = mass * left"),
+    "children exchanged, backward": ("choices", "left[:, nodes] * dleft + right[:, nodes] * dright", "right[:, nodes] * dleft + left[:, nodes] * dright"),
     "children exchanged, descent": ("tree", "2 * node + 1 + goes_right", "2 * node + 2 - goes_right"),
-    "a tie goes left in a leaf tree": ("leaf_fff", "return logit.real >= 0", "return logit.real > 0"),
+    "a tie goes left in a leaf tree": ("choices", "return logit.real >= 0", "return logit.real > 0"),
     "a tie goes right in a path tree": ("path_fff", "return logit.real > 0", "return logit.real >= 0"),
     # missing biases
     "node bias missing": ("leaf_fff", "product(x, self.node_weight) + self.node_bias", "product(x, self.node_weight)"),
@@ -194,8 +222,8 @@ FAULTS = {
     "leaf out bias missing, backward": ("leaf_fff", " + dy @ self.leaf_out_bias.T", ""),
     # forgotten factors and terms
     "temperature forgotten, backward": ("leaf_fff", "dnode = dnode * tape.scale", "dnode = dnode * np.sign(tape.scale)"),
-    "sigmoid's derivative cut": ("leaf_fff", "return c, c * (1 - c)", "return c, c"),
-    "a parent's mass is one child's": ("leaf_fff", "mass[:, 0::2] + mass[:, 1::2]", "mass[:, 0::2]"),
+    "sigmoid's derivative cut": ("choices", "return right, left, right * left", "return right, left, right"),
+    "a parent's mass is one child's": ("choices", "mass[:, 0::2] + mass[:, 1::2]", "mass[:, 0::2]"),
     "mixture forgotten in the leaves": ("leaf_fff", "dfolded *= mixture", "dfolded *= 1"),
     "mixture forgotten in the outputs": ("leaf_fff", "folded = (tape.hidden * mixture)", "folded = (tape.hidden)"),
     "balance dropped": ("leaf_fff", 'dmix = dmix + self._extra("dmixture", dmixture, tape.mixture)', "pass"),
@@ -206,7 +234,7 @@ FAULTS = {
     "dense bias gradient by mean": ("dense_ff", "out_bias=dy.sum(0)", "out_bias=dy.mean(0)"),
     "batch size forgotten": ("losses", "- onehot) / logits.dtype.type(labels.size)", "- onehot)"),
     "balance half as steep": ("losses", "np.tile(2 * L / (B", "np.tile(L / (B"),
-    "smooth step is sigmoid": ("leaf_fff", "if smooth_step:", "if False:"),
+    "smooth step is sigmoid": ("choices", "if self.smooth_step:", "if False:"),
     "smooth step without a band": ("activations", "z.real > 3, 3, z", "z.real > 9, 3, z"),
     "smooth step's slope, sign": ("activations", "(3 - z) * (3 + z) / 36", "(z - 3) * (3 + z) / 36"),
     "switch balance counts by mass": ("losses", "preferred = np.bincount(mixture.real.argmax(1), minlength=L).astype(mixture.dtype) / B", "preferred = mixture.mean(0)"),
@@ -228,10 +256,10 @@ FAULTS = {
     "load scaled by noise": ("moe", "ndtr((clean - threshold)", "ndtr((score - threshold)"),
     "no floor under the noise": ("moe", " + noise_logit.dtype.type(NOISE_FLOOR)", ""),
     "dx without the gate": ("moe", "dx += dclean @ self.gate_weight + ", "dx += "),
-    "experts' balance half as steep": ("moe", "slope = 2 * E", "slope = E"),
-    "balance forgets to subtract": ("moe", "(totals * T - squares)", "(totals * T)"),
-    "momentum dropped": ("optim", "layer.dtype.type(self.momentum) * v + g", "g"),
-    "weight decay forgotten": ("optim", "p - shrink * p if shrink else p", "p"),
+    "experts' balance half as steep": ("losses", "slope = 2 * E", "slope = E"),
+    "balance forgets to subtract": ("losses", "(share - (share * share).sum())", "share"),
+    "momentum dropped": ("optim", "v *= momentum", "v *= 0"),
+    "weight decay forgotten": ("optim", "p -= part", "p -= 0"),
     "bias correction one step late": ("optim", "beta ** (count + 1)", "beta ** (count + 2)"),
     # wrong by one in two thousand
     "one in two thousand": ("leaf_fff", "node_bias=dnode.sum(0)", "node_bias=1.0005 * dnode.sum(0)"),

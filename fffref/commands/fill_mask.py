@@ -65,7 +65,7 @@ def _tokenizer(path):
     try:
         from tokenizers import Tokenizer
     except ImportError:
-        raise ValueError('fill-mask needs the package tokenizers: pip install "fffref[text]"') from None
+        raise ValueError('this needs the package tokenizers: pip install "fffref[text]"') from None
     if not path.exists():
         raise ValueError(f"there is no {path}; the folder must hold config.json, model.safetensors and tokenizer.json")
     try:

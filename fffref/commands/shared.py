@@ -3,8 +3,6 @@
 import argparse
 import json
 
-import numpy as np
-
 from .. import checks
 from ..layers import activations
 
@@ -49,8 +47,9 @@ def add_layer(command, depth=4, leaf_width=8, width=128, trees=1):
 def layer_maker(arguments):
     """A function from numbers of inputs and outputs to the layer that the arguments describe."""
     from .. import DenseFF, LeafFFF, PathFFF
+    from ..training import stream
 
-    rng = np.random.default_rng(checks.integer("--seed", arguments.seed, 0))
+    rng = stream(checks.integer("--seed", arguments.seed, 0), "weights")
     cls, sizes = {
         "leaf": (LeafFFF, {"depth": arguments.depth, "leaf_width": arguments.leaf_width}),
         "path": (PathFFF, {"depth": arguments.depth, "n_trees": arguments.trees}),

@@ -178,8 +178,8 @@ def leaf_fff(n_in, n_out, depth, leaf_width):
     Notes
     -----
     Training mixes the leaves as `LeafFFF.forward` does, by scaling their activations; a leaf's output bias is
-    scaled too, so it takes multiply-adds. Elementwise, a node takes six operations (bias, temperature, sigmoid,
-    three to share its mass out) and twelve backward; a leaf's neuron takes three (bias, activation, mixing) and five.
+    scaled too, so it takes multiply-adds. Elementwise, a node takes six operations (bias, temperature, the masses of
+    both sides, two to share its own out) and ten backward; a leaf's neuron three (bias, activation, mixing) and five.
     """
     I, O, l = _sizes(n_in=n_in, n_out=n_out, leaf_width=leaf_width)  # noqa: E741
     d = checks.integer("depth", depth, 0, tree.DEEPEST)
@@ -192,7 +192,7 @@ def leaf_fff(n_in, n_out, depth, leaf_width):
         parameters=N * (I + 1) + L * leaf.parameters, parameters_engaged=d * (I + 1) + leaf.parameters,
         inference=Work(d * I, d) + leaf.inference,
         forward=Work(weights, 6 * N + 3 * n),
-        backward=Work(2 * weights + n, 12 * N + 5 * n),
+        backward=Work(2 * weights + n, 10 * N + 5 * n),
     )  # fmt: skip
 
 

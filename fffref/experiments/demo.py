@@ -5,11 +5,12 @@ import time
 import numpy as np
 
 from .. import checks, datasets, files, gradcheck, training
+from ..layers.choices import Choices
 from ..layers.dense_ff import DenseFF
 from ..layers.leaf_fff import LeafFFF
 from ..layers.path_fff import PathFFF
 
-EXTRA = {"temperature": 0.7, "entropy_weight": 0.5, "balance_weight": 0.3}  # so that a check covers them too
+EXTRA = training.Settings(choices=Choices(temperature=0.7), entropy_weight=0.5, balance_weight=0.3)  # checked too
 N_SAMPLES = 8  # of a gradient check
 
 
@@ -39,7 +40,7 @@ def gradient_reports(layer, rng):
     """
     x = rng.standard_normal((N_SAMPLES, layer.n_in))
     labels = rng.integers(layer.n_out, size=N_SAMPLES)
-    _, grads, dx = training.objective(layer, x, labels, **EXTRA, input_gradient=True)
+    _, grads, dx = training.objective(layer, x, labels, EXTRA, input_gradient=True)
     return {
         method: gradcheck.check_layer(_loss_of(labels), layer, x, grads, dx, method) for method in gradcheck.METHODS
     }
@@ -65,7 +66,7 @@ def gradient_curve(rng):
     """Steps, and the errors of central differences and of the complex step at each, sorted by entry."""
     layer = small_layers(rng)["LeafFFF"]
     x, labels = rng.standard_normal((N_SAMPLES, layer.n_in)), rng.integers(layer.n_out, size=N_SAMPLES)
-    _, _, dx = training.objective(layer, x, labels, **EXTRA, input_gradient=True)
+    _, _, dx = training.objective(layer, x, labels, EXTRA, input_gradient=True)
     loss = _loss_of(labels)
     steps = 10.0 ** -np.arange(1, 14)
     central = gradcheck.error_versus_step(lambda x: loss(layer, x), x, dx, steps)
@@ -129,8 +130,9 @@ def run(out, seed=0, progress=True, say=print):
     results = {}
     for name, (layer, recipe) in contestants(rng, data).items():
         label = f"{name:22}" if progress else False
-        layer, history = training.train(layer, data.x_train, data.y_train, recipe, seed, progress=label)
-        test = training.evaluate(layer, data.x_test, data.y_test, history[-1]["temperature"])
+        task = training.Classification(data.x_train, data.y_train)
+        layer, history = training.train(layer, task, recipe, seed, progress=label)
+        test = training.evaluate(layer, data.x_test, data.y_test, training.last_choices(history))
         results[name] = layer, history, test
     rows = [_summary(name, layer, test, data.x_test) for name, (layer, _, test) in results.items()]
     say(f"\n3. {len(data.x_test):,} test digits; time: forward_hard of NumPy on all of them at once, per digit.\n")
@@ -203,4 +205,4 @@ def _percent(share):
 
 def _loss_of(labels):
     """The loss that the demonstration checks, as a function of layer and input alone."""
-    return lambda layer, x: training.objective(layer, x, labels, **EXTRA)[0]
+    return lambda layer, x: training.objective(layer, x, labels, EXTRA)[0]

@@ -10,8 +10,6 @@ import json
 import time
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from .. import __version__, datasets, training
 from ..layers.dense_ff import DenseFF
 from ..layers.leaf_fff import LeafFFF
@@ -21,7 +19,7 @@ LAYERS = {cls.__name__: cls for cls in (LeafFFF, DenseFF)}
 WIDTHS = (16, 32, 64, 128)  # w, training widths of the grid
 LEAF_WIDTHS = (8, 4, 2, 1)  # l
 QUOTED = ((128, 8), (128, 1))  # (w, l) of the trees that are spoken of most
-SHARED = ("epochs", "batch_size", "optimizer", "learning_rate", "validation_fraction")  # what a dense net needs too
+SHARED = ("epochs", "batch_size", "optimizer", "learning_rate")  # what a dense net needs too
 MILD = "paper1 with mean entropy"
 GRID = ("paper1", MILD, "hardening")  # recipes of the grid's trees, of `variants`
 # Each ingredient as what is set when it is left out.
@@ -77,7 +75,7 @@ class Run:
 
     def make(self, n_in=784, n_out=10):
         """Return the layer before training: what `fffref train` would draw from this seed."""
-        return LAYERS[self.layer].init(np.random.default_rng(self.seed), n_in, n_out, **self.sizes)
+        return LAYERS[self.layer].init(training.stream(self.seed, "weights"), n_in, n_out, **self.sizes)
 
     @property
     def cost(self):
@@ -106,9 +104,9 @@ def execute(run):
     start = time.perf_counter()
     data = _data(run.data, run.folder)
     layer = run.make(data.x_train.shape[1], data.n_classes)
-    layer, history = training.train(layer, data.x_train, data.y_train, run.recipe, run.seed, progress=False,
-                                    watch_every=run.recipe.epochs)  # fmt: skip
-    test = training.evaluate(layer, data.x_test, data.y_test, history[-1]["temperature"])
+    task = training.Classification(data.x_train, data.y_train)
+    layer, history = training.train(layer, task, run.recipe, run.seed, progress=False, watch_every=run.recipe.epochs)
+    test = training.evaluate(layer, data.x_test, data.y_test, training.last_choices(history))
     hard, soft = test["hard_accuracy"], test["soft_accuracy"]
     return {
         "data": run.data, "layer": run.layer, "sizes": run.sizes,

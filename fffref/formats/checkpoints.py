@@ -1,13 +1,14 @@
-"""Layers in safetensors files: arrays, and beside them what they are. Loading checks all of it; never pickle.
+"""Layers and models in safetensors files: arrays, and what they are. Loading checks all of it; never pickle.
 
-A file holds one layer and, if it comes from training, the optimiser's state (layers of the same shape) and a
-dict of facts. Its metadata names format, class, options, dtype and shapes, and a SHA-256 of the contents.
+A file holds one layer (or a record of them) and, if it comes from training, the optimiser's state (records of the
+same shape) and a dict of facts. Its metadata names format, class, options, dtype and shapes, and a SHA-256 of the
+contents.
 """
 
 import hashlib
 import json
 import pathlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from ..layers.dense_ff import DenseFF
 from ..layers.leaf_fff import LeafFFF
 from ..layers.moe import MoE
 from ..layers.path_fff import PathFFF
-from ..layers.record import Layer, aligned
+from ..layers.record import OPTIONS, Record, aligned
 
 FORMAT = "fffref 1"
 LAYERS = {cls.__name__: cls for cls in (LeafFFF, PathFFF, DenseFF, MoE)}
@@ -28,26 +29,26 @@ class Checkpoint:
 
     Attributes
     ----------
-    layer : Layer
-    state : tuple of Layer
+    layer : Layer, or a record of layers
+    state : tuple of the same
         The optimiser's, empty if none was saved.
     info : dict
         Whatever was saved beside it, as JSON.
     """
 
-    layer: Layer
+    layer: Record
     state: tuple = ()
     info: dict = field(default_factory=dict)
 
 
 def save(path, layer, state=(), info=None):
-    """Write a layer, atomically.
+    """Write a layer, or a model of layers, atomically.
 
     Parameters
     ----------
     path : path-like
-    layer : Layer
-    state : tuple of Layer
+    layer : Layer, or any record
+    state : tuple of the same
         An optimiser's state, to go on training from.
     info : dict, optional
         Anything that JSON can hold.
@@ -55,22 +56,21 @@ def save(path, layer, state=(), info=None):
     Raises
     ------
     TypeError
-        If `layer` is no layer.
+        If `layer` is no record.
     ValueError
         If the file cannot be written.
     """
     from safetensors.numpy import save_file  # imported where needed: `import fffref` stays quick
 
-    if type(layer) not in LAYERS.values():
-        raise TypeError(f"layer must be one of {', '.join(LAYERS)}, got {type(layer).__name__}")
+    if not isinstance(layer, Record):
+        raise TypeError(f"layer must be one of {', '.join(LAYERS)} or a record of such, got {type(layer).__name__}")
     arrays = {
         f"{record}.{name}": np.ascontiguousarray(array)  # safetensors stores other layouts wrongly
         for record, one in zip(_records(len(state)), (layer, *state), strict=True)
         for name, array in one.arrays().items()
     }
     description = {
-        "class": type(layer).__name__,
-        "options": layer.options(),
+        **_structure(layer),
         "dtype": str(layer.dtype),
         "shapes": {name: array.shape for name, array in layer.arrays().items()},
         "states": len(state),
@@ -122,11 +122,7 @@ def load(path, kind=None):
 
 def _rebuild(description, arrays):
     """The layers that a description says are there, from all of the arrays and no others."""
-    cls = LAYERS[description["class"]]
-    records = [
-        cls(**{name: aligned(arrays.pop(f"{record}.{name}")) for name in cls.SHAPES}, **description["options"])
-        for record in _records(description["states"])
-    ]
+    records = [_build(description, record, arrays) for record in _records(description["states"])]
     if arrays:
         raise ValueError(f"it holds arrays that belong to no layer, {', '.join(arrays)}")
     layer, *state = records
@@ -135,6 +131,43 @@ def _rebuild(description, arrays):
         if (str(array.dtype), list(array.shape)) != (said[0], said[1]):
             raise ValueError(f"{name} should be {said[0]} {said[1]}, got {array.dtype} {list(array.shape)}")
     return Checkpoint(layer, tuple(state), description["info"])
+
+
+def _structure(record):
+    """What a record is, but for its arrays: class, options and, where it holds others, the same of each."""
+    own = {f.name: getattr(record, f.name) for f in fields(record)}
+    records = {
+        name: [_structure(part) for part in value] if isinstance(value, tuple) else _structure(value)
+        for name, value in own.items()
+        if isinstance(value, (Record, tuple))
+    }
+    options = {name: value for name, value in own.items() if isinstance(value, OPTIONS)}
+    return {"class": type(record).__name__, "options": options} | ({"records": records} if records else {})
+
+
+def _build(structure, prefix, arrays):
+    """The record that a structure describes, of the arrays of this prefix, which are taken out of the dict."""
+    cls, options, structures = _class(structure["class"]), structure["options"], structure.get("records", {})
+    records = {
+        name: tuple(_build(part, f"{prefix}.{name}.{i}", arrays) for i, part in enumerate(inner))
+        if isinstance(inner, list)
+        else _build(inner, f"{prefix}.{name}", arrays)
+        for name, inner in structures.items()
+    }
+    names = [f.name for f in fields(cls) if f.name not in options and f.name not in records]
+    return cls(**{name: aligned(arrays.pop(f"{prefix}.{name}")) for name in names}, **records, **options)
+
+
+def _class(name):
+    """The record class of this name: one of ours, or one that has been imported or written."""
+    if name in LAYERS:
+        return LAYERS[name]
+    waiting, known = [Record], {}
+    while waiting:
+        cls = waiting.pop()
+        known[cls.__name__] = cls
+        waiting += cls.__subclasses__()
+    return known[name]
 
 
 def _records(n_states):

@@ -18,6 +18,12 @@ def sigmoid(z):
         return 1 / (1 + np.exp(-z))
 
 
+def mirrored_sigmoid(z):
+    """1 / (1 + exp(z)), which is 1 - sigmoid(z) to the last digit, however small it is."""
+    with np.errstate(over="ignore"):
+        return 1 / (1 + np.exp(z))
+
+
 def smooth_step(z):
     """1/2 + z/4 - z^3/108 between -3 and 3, exactly 0 below and exactly 1 above; slope and value at 0 are sigmoid's.
 

@@ -220,7 +220,7 @@ class MoE(Layer):
             As `forward` returned it.
         dy : ndarray (..., n_out)
         dgates, dload : ndarray (B, E), optional
-            Gradients of further losses with respect to `tape.gates` and `tape.load`; see `balance`.
+            Gradients of further losses with respect to `tape.gates` and `tape.load`; see `losses.expert_balance`.
         input_gradient : bool
             False saves what is behind `dx`, a first layer does not need it.
 
@@ -363,42 +363,3 @@ def top_softmax(score, chosen):
     gates = np.zeros_like(score)
     np.put_along_axis(gates, chosen, exp / exp.sum(1, keepdims=True), 1)
     return gates
-
-
-def balance(weight):
-    """How unevenly a batch is spread over the experts: 0 if evenly.
-
-    Of `tape.gates`, it is the importance loss (equations 6 and 7); of `tape.load`, the load loss (10 and 11). The
-    paper weights both by 0.1.
-
-    Parameters
-    ----------
-    weight : ndarray (B, E)
-
-    Returns
-    -------
-    value : scalar
-    dweight : ndarray (B, E)
-        For `MoE.backward(..., dgates=...)` or `dload=...`.
-
-    Raises
-    ------
-    TypeError
-        If `weight` is no floating array.
-
-    Notes
-    -----
-    The squared coefficient of variation of the experts' totals t_i = sum_b weight_bi, with T = sum_i t_i,
-
-        CV^2 = E sum_i t_i^2 / T^2 - 1,   d/dweight_bi = 2 E (t_i T - sum_j t_j^2) / T^3,
-
-    which is 0 for an empty batch.
-    """
-    checks.floating("weight", weight)
-    E = weight.shape[1]
-    totals = weight.sum(0)  # (E,)
-    T, squares = totals.sum(), (totals * totals).sum()
-    if len(weight) == 0:
-        return weight.dtype.type(0), np.zeros_like(weight)
-    slope = 2 * E * (totals * T - squares) / T**3
-    return E * squares / T**2 - 1, np.tile(slope, (len(weight), 1)).astype(weight.dtype)

@@ -123,8 +123,9 @@ def test_a_run_is_its_data_sizes_recipe_and_seed():
 def test_a_result_is_what_train_and_evaluate_say():
     result = experiments.execute(ONE)
     data = datasets.load("mnist-small")
-    layer, history = training.train(ONE.make(), data.x_train, data.y_train, ONE.recipe, seed=3, progress=False)
-    test = training.evaluate(layer, data.x_test, data.y_test, history[-1]["temperature"])
+    task = training.Classification(data.x_train, data.y_train)
+    layer, history = training.train(ONE.make(), task, ONE.recipe, seed=3, progress=False)
+    test = training.evaluate(layer, data.x_test, data.y_test, training.last_choices(history))
     for name in ("hard_accuracy", "soft_accuracy", "entropy", "leaves_used"):
         assert result[name] == test[name]
     assert result["gap"] == test["soft_accuracy"] - test["hard_accuracy"]

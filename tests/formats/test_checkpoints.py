@@ -124,7 +124,7 @@ def test_other_files_are_refused(tmp_path, rng):
         checkpoints.load(path)
     with pytest.raises(ValueError, match="no complete safetensors file"):
         checkpoints.load(tmp_path)
-    with pytest.raises(TypeError, match="layer must be one of LeafFFF, PathFFF, DenseFF, MoE, got ndarray"):
+    with pytest.raises(TypeError, match="layer must be one of LeafFFF, PathFFF, DenseFF, MoE or a record of such, got ndarray"):
         checkpoints.save(path, np.zeros(3))
 
 
