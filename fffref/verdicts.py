@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .differences import FLOAT32, RATIO, Estimate
+from .differences import RATIO, Estimate
 
 AGREES, WRONG, UNRESOLVED = "agrees", "wrong", "cannot be resolved"
-KINK, JUMP, EDGE = "kink", "jump", "edge"
+KINK, JUMP, EDGE, NOT_FINITE, RANDOM = "kink", "jump", "edge", "not finite", "random"
 ROUNDS = 16  # further pairs of values, at most
 LEAP = 16  # the longest way to the next step: a longer one would pass over what f does in between
 
@@ -33,6 +33,8 @@ class Question:
     Attributes
     ----------
     claim : float
+    size : float
+        What tolerances refer to: |claim|, or more where a claim is a sum.
     start, top : float
         The first step and the largest.
     tolerance : float
@@ -44,6 +46,7 @@ class Question:
     """
 
     claim: float
+    size: float
     start: float
     top: float
     tolerance: float
@@ -58,16 +61,16 @@ class Question:
 
     def allowed(self, estimate):
         """How far it may be."""
-        return estimate.bar + self.tolerance * abs(self.claim) + self.blur * abs(estimate.curvature) + self.floor
+        return estimate.bar + self.tolerance * self.size + self.blur * abs(estimate.curvature) + self.floor
 
-    def size(self, estimate):
+    def larger(self, estimate):
         """The larger of claim and slope."""
-        return max(abs(self.claim), abs(estimate.slope))
+        return max(self.size, abs(estimate.slope))
 
     def settled(self, estimate):
         """Whether more steps would change nothing."""
-        enough = self.enough * self.size(estimate)
-        far = self.miss(estimate) > 4 * self.allowed(estimate) and estimate.bar <= 1e-2 * self.size(estimate)
+        enough = self.enough * self.larger(estimate)
+        far = self.miss(estimate) > 4 * self.allowed(estimate) and estimate.bar <= 1e-2 * self.larger(estimate)
         return estimate.bar <= enough or far
 
 
@@ -96,6 +99,13 @@ def judge(line, question):
     return _conclude(line, question, estimate)
 
 
+def measure(line, question):
+    """The slope without a claim (`question.claim` is NaN), as precise as steps can make it."""
+    for factor in (RATIO, 1, 1 / RATIO):
+        line.look(factor * question.start)
+    return refine(line, question)
+
+
 def refine(line, question):
     """Add steps until the slope is known well enough or no step makes its bar shorter; return the estimate."""
     estimate = line.estimate()
@@ -117,9 +127,9 @@ def _at_once(line, question):
     if line.still and question.claim == 0:
         return True
     slopes, rounding = line.tableau()
-    tolerance = question.tolerance * abs(question.claim) + rounding[-1]
-    smooth = abs(line.kink(1)) <= 100 * question.enough * abs(question.claim) + rounding[-1]
-    return smooth and abs(question.claim - slopes[-1][-1]) <= tolerance <= 1e-4 * abs(question.claim)
+    tolerance = question.tolerance * question.size + rounding[-1]
+    smooth = abs(line.kink(1)) <= 100 * question.enough * question.size + rounding[-1]
+    return smooth and abs(question.claim - slopes[-1][-1]) <= tolerance <= 1e-4 * question.size
 
 
 def _next_step(line, question, estimate):
@@ -134,7 +144,7 @@ def _next_step(line, question, estimate):
     coarser = [h for h in tried if h > estimate.step]
     if coarser:
         return (coarser[0] * estimate.step) ** 0.5 if coarser[0] > RATIO**2 * estimate.step else None
-    wanted = estimate.rounding / max(question.enough * question.size(estimate) / RATIO, 1e-300)
+    wanted = estimate.rounding / max(question.enough * question.larger(estimate) / RATIO, 1e-300)
     h = min(estimate.step * min(max(wanted, RATIO), LEAP), question.top)
     return h if h >= RATIO / 2 * estimate.step else None
 
@@ -170,7 +180,9 @@ def _conclude(line, question, estimate):
         question = replace(question, floor=4 * line.rounding / (question.scale or 1))
     if not np.isfinite(estimate.bar) and not rough:
         return Verdict(UNRESOLVED, estimate, EDGE)
-    if rough == JUMP or (rough == KINK and question.miss(estimate) <= abs(estimate.kink) / 2 + question.allowed(estimate)):
+    if rough == JUMP or (
+        rough == KINK and question.miss(estimate) <= abs(estimate.kink) / 2 + question.allowed(estimate)
+    ):
         return Verdict(UNRESOLVED, estimate, rough)
     return Verdict(AGREES if question.miss(estimate) <= question.allowed(estimate) else WRONG, estimate, rough)
 
@@ -179,7 +191,7 @@ def _roughness(line, question, estimate):
     """KINK if the gap between the one-sided slopes does not close, JUMP if it grows like 1 / h, else ""."""
     if len(line.levels) < 2:
         return ""
-    size = question.size(estimate)
+    size = question.larger(estimate)
     suspicious = abs(estimate.kink) > estimate.rounding + 100 * question.enough * size
     unsettled = estimate.bar > 3 * estimate.rounding and estimate.bar > 1e-2 * size
     if not (suspicious or unsettled):
