@@ -99,8 +99,10 @@ class Probe:
             excess = float((self.claims * (step - h * direction.vector)).sum())
             return _tried(f, low) + excess, _tried(f, high) - excess, h
 
-        rounding, eps = (self.rounding, self.eps) if not wide or self.eps == FLOAT32 == FLOAT64 else (0.0, FLOAT64)
-        return Line(values, self.here, rounding, eps) if not wide else Line(values, f(x), rounding, eps)
+        if not wide:
+            return Line(values, self.here, self.rounding, self.eps)
+        here = f(x)
+        return Line(values, here, *rounding_of(f, x, here, self.scales))
 
     def question(self, direction, claim, line):
         """What `judge` is asked."""
@@ -160,8 +162,8 @@ class Probe:
         size = float(np.linalg.norm(self.claims * direction.vector))
         largest = float(np.linalg.norm(self.claims)) * float(np.abs(direction.vector).max())
         bar = 30 * self.claim_eps * (largest if direction.index is not None else size)
-        still = abs(slope) * direction.scale <= 1e-3 * self.rounding
-        bar += 4 * self.rounding / max(direction.scale, self.typical) if still else 0.0
+        if abs(slope) * direction.scale <= 30 * self.rounding:  # f hardly moves: the claim is a sum of what cancels
+            bar += 30 * self.rounding / max(direction.scale, self.typical)
         allowed = bar + self.tolerance * size
         estimate = Estimate(slope, bar, bar)
         if abs(claim - slope) <= allowed:
