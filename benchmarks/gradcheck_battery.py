@@ -46,7 +46,9 @@ def scipy_check(f, x, claim):
     from scipy.optimize import check_grad
 
     epsilon = float(np.sqrt(np.finfo(x.dtype).eps))
-    error = check_grad(lambda z: float(f(z.astype(x.dtype))), lambda z: claim.astype(float), x.astype(float), epsilon=epsilon)
+    error = check_grad(
+        lambda z: float(f(z.astype(x.dtype))), lambda z: claim.astype(float), x.astype(float), epsilon=epsilon
+    )
     limit = 1e-6 if x.dtype == np.float64 else 1e-2
     return RIGHT if error <= limit * max(np.linalg.norm(claim), 1e-300) else WRONG
 
@@ -106,8 +108,13 @@ def numdifftools_check(f, x, claim):
     """Its gradient and ten times its error estimate."""
     import numdifftools
 
-    gradient, info = numdifftools.Gradient(lambda z: f(z.astype(x.dtype)), full_output=True)(x.astype(float))
-    bar = 10 * np.abs(np.ravel(info.error_estimate)) + 64 * np.finfo(x.dtype).eps * np.abs(claim)
+    answer = numdifftools.Gradient(lambda z: f(z.astype(x.dtype)), full_output=True)(x.astype(float))
+    gradient, error = (
+        (answer.estimate, answer.error_estimate)
+        if hasattr(answer, "estimate")
+        else (answer[0], answer[1].error_estimate)
+    )
+    bar = 10 * np.abs(np.ravel(error)) + 64 * np.finfo(x.dtype).eps * np.abs(claim)
     miss = np.abs(np.ravel(gradient) - claim)
     if np.all(miss <= bar):
         return RIGHT if np.all(bar <= 1e-2 * np.maximum(np.abs(claim), 1e-300)) or np.all(claim == 0) else UNRESOLVED
@@ -206,7 +213,11 @@ def main():
 def record(results, folder, seed):
     """Write JSON and Markdown."""
     packages = {package: version(package) for _, package in CHECKERS.values() if package}
-    facts = {"command": f"python benchmarks/gradcheck_battery.py --seed {seed}", "packages": packages, "machine": measure.machine()}
+    facts = {
+        "command": f"python benchmarks/gradcheck_battery.py --seed {seed}",
+        "packages": packages,
+        "machine": measure.machine(),
+    }
     rows = [{"checker": name, "dtype": dtype, **result} for (name, dtype), result in results.items()]
     with files.replacing(folder / "gradcheck_battery.json") as temporary:
         temporary.write_text(json.dumps(facts | {"results": rows}, indent=1, ensure_ascii=False))
