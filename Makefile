@@ -2,11 +2,15 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test notebooks run-notebooks book bench bench-full lint clean
+.PHONY: demo lm test notebooks run-notebooks book bench bench-full lint clean
 .DELETE_ON_ERROR:
 
 demo: .venv/.installed
 	$(BIN)/fffref demo
+
+lm: .venv/.installed
+	$(BIN)/fffref lm train --steps 1500 --out lm --resume
+	$(BIN)/fffref lm sample lm --prompt "To be, or not to be" --characters 500
 
 test: .venv/.installed-test
 	$(BIN)/python -m pytest
@@ -21,9 +25,11 @@ book: .venv/.installed-book
 	$(BIN)/python scripts/book.py
 
 bench: .venv/.installed
+	$(BIN)/python -m pip install -q -e ".[bench]"
 	$(BIN)/python benchmarks/fast_path.py
 
 bench-full: .venv/.installed
+	$(BIN)/python -m pip install -q -e ".[bench]"
 	$(BIN)/python benchmarks/fast_path.py --full
 	for script in variants start_up train_step; do $(BIN)/python benchmarks/$$script.py || exit 1; done
 

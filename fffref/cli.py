@@ -3,10 +3,10 @@
 import sys
 
 from . import __version__
-from .commands import count, demo, embed, evaluate, fill_mask, gradcheck, import_torch, reproduce, train
+from .commands import count, demo, embed, evaluate, fill_mask, gradcheck, import_torch, lm, reproduce, train
 from .commands.shared import Parser
 
-COMMANDS = (demo, train, evaluate, gradcheck, count, reproduce, fill_mask, embed, import_torch)  # in the order of the help
+COMMANDS = (demo, train, evaluate, gradcheck, count, reproduce, lm, fill_mask, embed, import_torch)  # the help's order
 
 DESCRIPTION = """\
 Fast feedforward networks (FFF) in plain NumPy, to read, to check and to time.

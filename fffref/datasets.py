@@ -16,6 +16,7 @@ import numpy as np
 import platformdirs
 
 from . import checks, files
+from .texts import text  # noqa: F401 (the public name is datasets.text)
 
 EMBEDDED = pathlib.Path(__file__).parent / "data"
 SYSTEM = pathlib.Path("/usr/share/datasets")  # Debian's package dataset-fashion-mnist

@@ -46,7 +46,7 @@ def run(arguments):
     tokenizer = _tokenizer(folder / "tokenizer.json")
     ids, masks = _encoded(tokenizer, arguments.text)
     bert = Bert.load(folder, fast=not arguments.reference, threads=arguments.threads)
-    top = checks.integer("--top", arguments.top, 1, bert.arch.vocabulary)
+    top = checks.integer("--top", arguments.top, 1, bert.vocabulary)
     probability = _probabilities(bert.head(bert.hidden(ids)[masks]))
     report = [
         {"position": int(at), "words": [

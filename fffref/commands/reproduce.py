@@ -2,7 +2,7 @@
 
 import pathlib
 
-from . import shared
+from . import language, shared
 
 QUICK = {"data": "mnist-small", "seeds": 2, "epochs": 10}
 FULL = {"data": "mnist,fashion-mnist", "seeds": 5, "epochs": 8}
@@ -52,6 +52,7 @@ rivals. Prints the tables, and writes them as Markdown with the figures beside."
     report.add_argument("--out", metavar="FOLDER", default="accuracy", help="where to write (%(default)s)")
     shared.add_common(report, seed=False)
     report.set_defaults(run=run_report)
+    language.add(kinds)
 
 
 def _add_sweep(command, epochs=True):

@@ -17,7 +17,8 @@ import numpy as np
 from ..formats import bert as form
 from ..layers.dense_ff import DenseFF
 from ..layers.record import aligned
-from .bert import Norm, _hidden_from, layer_norm, softmax
+from .parts import Norm, layer_norm, softmax
+from .transformer import padding
 
 ROWS_AT_ONCE = 2048  # rows of one forward pass of `embed`: longer ones leave the caches
 
@@ -101,12 +102,12 @@ class Encoder:
         eps = self.config.layer_norm_eps
         x = self.words[ids.reshape(hidden_from.shape)]  # (B, S, H)
         x += self.positions[: ids.shape[-1]] + self.types[0]
-        x = layer_norm(x.reshape(-1, self.config.hidden_size), self.norm, eps)  # (R, H)
+        x = layer_norm(x.reshape(-1, self.config.hidden_size), self.norm, eps)[0]  # (R, H)
         for i, block in enumerate(self.blocks):
-            x = layer_norm(x + attention(x, block, self.config.num_attention_heads, hidden_from), block.norm1, eps)
+            x = layer_norm(x + attention(x, block, self.config.num_attention_heads, hidden_from), block.norm1, eps)[0]
             if watch is not None:
                 watch(i, x)
-            x = layer_norm(x + self._ff(block.ff, x), block.norm2, eps)
+            x = layer_norm(x + self._ff(block.ff, x), block.norm2, eps)[0]
         return x.reshape(*ids.shape, -1)
 
     def embed(self, ids, mask):
@@ -180,7 +181,7 @@ class Encoder:
         if ids.min() < 0 or ids.max() > last:
             wrong = ids.min() if ids.min() < 0 else ids.max()
             raise ValueError(f"ids must lie in 0 to {last}, got {wrong}; is the tokenizer this model's?")
-        return ids, np.zeros((ids.size // S, S), bool) if mask is None else _hidden_from(mask, ids.shape)
+        return ids, np.zeros((ids.size // S, S), bool) if mask is None else padding(mask, ids.shape)
 
 
 def _block(tensors, name, norm):

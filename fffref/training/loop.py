@@ -19,6 +19,7 @@ from .recipes import NUMERICS, Recipe
 from .tasks import TASK, digest
 
 STREAMS = ("weights", "split", "epochs")
+ADVICE = "lower the learning rate, or scale the data; a checkpoint keeps the last good epoch"
 
 
 class Diverged(ValueError):
@@ -95,54 +96,46 @@ def train(
 
     with _bar(progress, recipe.epochs, task.steps(recipe.batch_size), len(history)) as bar:
         for epoch in range(len(history), recipe.epochs):
-            model, state, row = _epoch(model, state, task, recipe, (seed, epoch), bar)
+            total, n_samples = 0.0, 0
+            for loss, size, settings in _steps(model, state, task, recipe, seed, epoch):  # noqa: B007 (the last settings are told)
+                total, n_samples = total + loss * size, n_samples + size
+                bar.update()
+            row = {"epoch": epoch + 1, "loss": total / n_samples, **settings.row()}
             if (epoch + 1) % watch_every == 0 or epoch + 1 == recipe.epochs:
-                watched = task.watch(model, recipe.at(_progress(recipe, task, epoch, -1)))
+                watched = task.watch(model, settings)
                 bar.set_postfix({"loss": f"{row['loss']:.3f}"} | {n: f"{v:.4g}" for n, v in [*watched.items()][:1]})
                 row |= watched
             history.append(row)
             if checkpoint is not None:
                 checkpoints.save(checkpoint, model, state, identity | {"history": history})
-    return model.aligned(), history
+    return model, history
 
 
-def _epoch(model, state, task, recipe, seed_and_epoch, bar):
-    """One pass over the data: model and optimiser's state after it, and its row of the history."""
-    seed, epoch = seed_and_epoch
+def _steps(model, state, task, recipe, seed, epoch):
+    """Take the steps of one epoch, in place; after each, yield its loss, number of samples, and settings."""
     rng, n_steps = stream(seed, "epochs", epoch), task.steps(recipe.batch_size)
-    total, n_samples = 0.0, 0
+    view = penalties.compiled(model) if recipe.fast else model  # it shares the weights, and so sees every step
     for i, batch in enumerate(task.batches(recipe.batch_size, rng)):
-        settings = recipe.at(_progress(recipe, task, epoch, i))
-        view = penalties.compiled(model) if recipe.fast else model
-        with np.errstate(over="ignore", invalid="ignore"):  # a loss that is not finite is told in a sentence
+        count = epoch * n_steps + i
+        settings = recipe.at(count / (recipe.epochs * n_steps))
+        with np.errstate(over="ignore", invalid="ignore"):  # a sentence says it better than a warning
             loss, grads = task.objective(view, batch, settings, rng)
-            _check_finite(loss, epoch, i, settings)
-            model, state = recipe.optimizer.step(model, grads, state, epoch * n_steps + i, settings.learning_rate)
-        total += float(loss) * len(batch[0])
-        n_samples += len(batch[0])
-        bar.update()
-    for name, array in model.arrays().items():
+            _check_finite(loss, f"in epoch {epoch + 1}, step {i + 1}", settings)
+            recipe.optimizer.update(model, grads, state, count, settings.learning_rate)
+        yield float(loss), len(batch[0]), settings
+    with np.errstate(over="ignore", invalid="ignore"):  # the last step may be the fatal one: look once more
+        loss, _ = task.objective(view, batch, settings, rng)
+    _check_finite(loss, f"after epoch {epoch + 1}", settings)
+    for name, array in model.arrays().items():  # a row that this batch did not visit
         if not np.isfinite(array).all():
             raise Diverged(f"{name} is not finite any more after epoch {epoch + 1}; {ADVICE}")
-    return model, state, {"epoch": epoch + 1, "loss": total / n_samples, **settings.row()}
 
 
-def _progress(recipe, task, epoch, i):
-    """Share of all steps that lie before step `i` of an epoch; -1 is its last."""
-    n_steps = task.steps(recipe.batch_size)
-    return (epoch * n_steps + i % n_steps) / (recipe.epochs * n_steps)
-
-
-ADVICE = "lower the learning rate, or scale the data; a checkpoint keeps the last good epoch"
-
-
-def _check_finite(loss, epoch, i, settings):
+def _check_finite(loss, place, settings):
     """Stop a run that has diverged."""
     if not math.isfinite(loss):
-        raise Diverged(
-            f"the loss is {float(loss)} in epoch {epoch + 1}, step {i + 1}, at learning rate "
-            f"{settings.learning_rate:.3g}; {ADVICE}"
-        )
+        rate = f"at learning rate {settings.learning_rate:.3g}"
+        raise Diverged(f"the loss is {float(loss)} {place}, {rate}; {ADVICE}")
 
 
 # ---------------------------------------------------------------------- before the first step
@@ -173,7 +166,7 @@ def _identity(model, task, recipe, seed):
 
 def _start(model, recipe, checkpoint, resume, identity):
     """Model, optimiser's state and history to start from: new, or those of the checkpoint."""
-    start = model, recipe.optimizer.init(model), []
+    start = model.aligned(), recipe.optimizer.init(model), []  # a copy: steps are taken in place
     if checkpoint is None:
         return start
     _rehearse(pathlib.Path(checkpoint), model, identity)

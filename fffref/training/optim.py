@@ -6,7 +6,7 @@ its record. The state is a tuple of records (velocities, moments), so that a che
 Where a gradient is `Rows`, only those rows move: what was not visited is neither read nor written.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -54,11 +54,11 @@ class Optimizer:
         for name, array in layer.arrays().items():
             gradient, moments = gradients[name], [arrays[name] for arrays in states]
             _check_gradient(name, gradient, array)
-            if isinstance(gradient, Rows) and self._leaves_other_rows_alone():
+            are_rows = hasattr(gradient, "dense")  # `Rows`
+            if are_rows and self._leaves_other_rows_alone():
                 self._move_rows(array, gradient, moments, constants)
             else:
-                whole = gradient.dense() if isinstance(gradient, Rows) else gradient
-                self._move_blocks(array, whole, moments, constants)
+                self._move_blocks(array, gradient.dense() if are_rows else gradient, moments, constants)
 
     def _move_rows(self, array, gradient, moments, constants):
         """Move the rows that have a gradient: take them out, move them, put them back."""
@@ -112,7 +112,7 @@ class SGD(Optimizer):
     momentum: float = 0.0
 
     def __post_init__(self):
-        checks.number("momentum", self.momentum, "[0, 1)")
+        checks.settle(self, momentum=checks.number("momentum", self.momentum, "[0, 1)"))
 
     def init(self, layer):
         """Return the state before the first step: no velocity yet."""
@@ -170,10 +170,10 @@ class Adam(Optimizer):
     weight_decay: float = 0.0
 
     def __post_init__(self):
-        checks.number("beta1", self.beta1, "[0, 1)")
-        checks.number("beta2", self.beta2, "[0, 1)")
-        checks.number("epsilon", self.epsilon, "(0, inf)")
-        checks.number("weight_decay", self.weight_decay, "[0, inf)")
+        intervals = {"beta1": "[0, 1)", "beta2": "[0, 1)", "epsilon": "(0, inf)", "weight_decay": "[0, inf)"}
+        checks.settle(self, **{
+            name: checks.number(name, getattr(self, name), interval) for name, interval in intervals.items()
+        })  # fmt: skip
 
     def init(self, layer):
         """Return the state before the first step: both moments 0."""
@@ -206,3 +206,45 @@ class Adam(Optimizer):
             np.multiply(p, shrink, out=part)
             p -= part
         p -= moved
+
+
+@dataclass(frozen=True)
+class Clipped:
+    """An optimiser whose gradients are shortened to a length: g <- g min(1, length / |g|), |g| over all arrays.
+
+    Parameters
+    ----------
+    optimizer : SGD or Adam
+    length : float, above 0
+
+    References
+    ----------
+    Pascanu, Mikolov and Bengio, "On the difficulty of training recurrent neural networks", arXiv 1211.5063.
+    """
+
+    optimizer: Optimizer
+    length: float = 1.0
+
+    def __post_init__(self):
+        checks.number("length", self.length, "(0, inf)")
+
+    def init(self, layer):
+        """Return the state before the first step."""
+        return self.optimizer.init(layer)
+
+    def step(self, layer, grads, state, count, learning_rate):
+        """Return layer and state after one step, as in `Optimizer.step`."""
+        return self.optimizer.step(layer, self.clipped(grads), state, count, learning_rate)
+
+    def update(self, layer, grads, state, count, learning_rate):
+        """Take one step in place, as in `Optimizer.update`."""
+        self.optimizer.update(layer, self.clipped(grads), state, count, learning_rate)
+
+    def clipped(self, grads):
+        """Return the gradients, shortened where they are longer than `length`; a length that is not finite stays."""
+        values = [g.values if isinstance(g, Rows) else g for g in grads.arrays().values()]
+        norm = float(np.sqrt(sum(float(np.vdot(v, v).real) for v in values)))
+        if not norm > self.length or not np.isfinite(norm):
+            return grads
+        factor = grads.dtype.type(self.length / norm)
+        return grads.map(lambda g: replace(g, values=g.values * factor) if isinstance(g, Rows) else g * factor)

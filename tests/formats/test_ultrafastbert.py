@@ -65,7 +65,12 @@ def test_a_model_comes_back(folder, arch, rng):
 def test_weights_are_mapped_and_the_file_is_not_written(folder, arch):
     before = (folder / "model.safetensors").read_bytes()
     bert = Bert.load(folder)
-    for array in (bert.words, bert.blocks[1].qkv, bert.blocks[0].dense, bert.blocks[0].ff.in_weight):
+    for array in (
+        bert.embedding.words,
+        bert.blocks[1].attention.qkv,
+        bert.blocks[0].attention.out,
+        bert.blocks[0].ff.in_weight,
+    ):
         base = array
         while isinstance(base.base, np.ndarray):
             base = base.base
@@ -103,7 +108,7 @@ def test_nan_in_the_tied_tensor_equals_itself(folder):
         tensors[WORDS][3] = tensors[OUT][3] = np.nan
 
     change_weights(folder, change)
-    assert np.isnan(Bert.load(folder).words[3]).all()
+    assert np.isnan(Bert.load(folder).embedding.words[3]).all()
 
 
 def test_a_configuration_may_leave_the_vocabulary_open(folder):

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fffref import DenseFF, MoE, algorithms, counting, datasets, gradcheck, training
-from fffref.layers import moe
+from fffref.layers import gate
 from fffref.layers.activations import ACTIVATIONS
 from fffref.training import losses
 
@@ -63,7 +63,7 @@ def test_route_names_the_experts_by_falling_gate(rng):
 def test_load_is_how_often_an_expert_is_chosen_when_its_own_noise_is_drawn_again(rng):
     layer, x = make(rng, 5, 2), rng.standard_normal((1, 5))
     _, tape = layer.forward(x, rng)
-    sigma = moe.deviation(tape.noise_logit)[0]
+    sigma = gate.deviation(tape.noise_logit)[0]
     n = 40_000
     for i in range(5):
         score = np.tile(tape.score, (n, 1))
@@ -252,7 +252,8 @@ def test_training_learns_digits_and_uses_all_experts(rng):
     data = datasets.load("mnist-small")
     layer = MoE.init(rng, 784, 10, n_experts=8, expert_width=8, k=2)
     recipe = training.Recipe(epochs=3, balance_weight=0.1)
-    layer, history = training.train(layer, training.Classification(data.x_train, data.y_train), recipe, progress=False)
+    task = training.Classification(data.x_train, data.y_train)
+    layer, history = training.train(layer, task, recipe, seed=1, progress=False)
     result = training.evaluate(layer, data.x_test, data.y_test)
     assert result["hard_accuracy"] > 0.88 and result["leaves_used"] == 8 and result["soft_accuracy"] is None
     assert sum(result["leaf_share"]) == pytest.approx(2) and max(result["leaf_share"]) < 0.6

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from fffref.layers.record import Rows
-from fffref.training.optim import SGD, Adam
+from fffref.training.optim import SGD, Adam, Clipped
 
 OPTIMIZERS = [SGD(), SGD(momentum=0.9), Adam(), Adam(beta1=0.5, beta2=0.9, epsilon=1e-3), Adam(weight_decay=0.1)]
 
@@ -171,3 +171,23 @@ def test_unfit_gradients_and_rates_are_refused(optimizer, rng):
     for rate, kind in ((-0.1, ValueError), (np.nan, ValueError), (np.inf, ValueError), ("0.1", TypeError)):
         with pytest.raises(kind, match="learning_rate must"):
             optimizer.step(layer, layer, state, 0, rate)
+
+
+def test_long_gradients_are_shortened_and_short_ones_left_alone(rng):
+    layer = cases.make("PathFFF", rng)
+    grads = some_rows(layer, rng, np.array([0, 5]))
+    norm = np.sqrt(sum((array**2).sum() for array in grads.dense().arrays().values()))
+    for length, factor in ((norm / 3, 1 / 3), (2 * norm, 1)):
+        clipped = Clipped(SGD(), length)
+        for given in (grads, grads.dense()):
+            after, _ = clipped.step(layer, given, clipped.init(layer), 0, 0.1)
+            moved = layer.map(np.copy)
+            clipped.update(moved, given, (), 0, 0.1)
+            for name, array in after.arrays().items():
+                expected = getattr(layer, name) - 0.1 * factor * getattr(grads.dense(), name)
+                np.testing.assert_allclose(array, expected, rtol=1e-10, atol=1e-14)
+                np.testing.assert_array_equal(array, getattr(moved, name))
+    broken = layer.map(lambda a: np.full_like(a, np.nan))
+    assert Clipped(SGD()).clipped(broken) is broken
+    with pytest.raises(ValueError, match=r"length must lie in \(0, inf\)"):
+        Clipped(SGD(), 0.0)
