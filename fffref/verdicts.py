@@ -192,6 +192,8 @@ def _roughness(line, question, estimate):
     if len(line.levels) < 2:
         return ""
     size = question.larger(estimate)
+    if estimate.bar > size and _two_values(line):
+        return JUMP
     suspicious = abs(estimate.kink) > estimate.rounding + 100 * question.enough * size
     unsettled = estimate.bar > 3 * estimate.rounding and estimate.bar > 1e-2 * size
     if not (suspicious or unsettled) or line.still:
@@ -209,3 +211,17 @@ def _roughness(line, question, estimate):
         if len(seen) >= 3 and all(seen):
             return kind
     return ""
+
+
+def _two_values(line):
+    """Whether f has one value on this side of x and another on that, at six steps: a jump that rounding was taken for."""
+    if not _constant([level.h * level.slope for level in line.levels]):
+        return False
+    while len(line.levels) < 6 and line.levels[-1].h > 0 and len(line.refused) < 6:
+        line.look(line.levels[-1].h / RATIO)
+    return len(line.levels) >= 6 and _constant([level.h * level.slope for level in line.levels])
+
+
+def _constant(values):
+    """Whether values have one sign and about one size."""
+    return min(values) > 0.8 * max(values) > 0 or max(values) < 0.8 * min(values) < 0
