@@ -43,7 +43,9 @@ def verify_checks_of_gradients(check):
                 assert check.check_projection(f, at, wrong, np.random.default_rng(1)).wrong
     assert check.check(lambda z: (z**3).sum(), x, (3 * x**2)[::-1], method="complex").wrong == 4
     exchanged = (3 * x**2)[[1, 0, 2, 3]]
-    assert all(check.check_projection(lambda z: (z**3).sum(), x, exchanged, np.random.default_rng(s)).wrong for s in range(20))
+    assert all(
+        check.check_projection(lambda z: (z**3).sum(), x, exchanged, np.random.default_rng(s)).wrong for s in range(20)
+    )
     small = lambda z: 1e3 * z[0] ** 4 + z[1] ** 2  # noqa: E731
     report = check.check(small, np.array([10.0, 1e-3]), np.array([4e6, -2e-3]))
     assert (report.index, report.wrong, report.agree) == ((1,), 1, 1) and report.error < 1e-6
