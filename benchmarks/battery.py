@@ -219,7 +219,8 @@ def faults(case, rng):
         return wrong
 
     planted = {
-        "one sign": but(i, -g[i]), "all signs": -g, "two exchanged": but([i, j], g[[j, i]]), "factor 1.0005": g * 1.0005,
+        "one sign": but(i, -g[i]), "all signs": -g, "two exchanged": but([i, j], g[[j, i]]),
+        "factor 1.0005": g * 1.0005,
         "one entry, factor 1.0005": but(i, g[i] * 1.0005), "zeros": np.zeros_like(g), "one missing": but(j, 0),
         "transposed": g.reshape(2, 3).T.ravel(), "smallest off by 1 %": but(small, g[small] * 1.01),
         "broadcast": np.full_like(g, g.mean()), "all of the sum": np.full_like(g, g.sum()),

@@ -1,6 +1,6 @@
 """Gradient checkers on right and planted wrong gradients: how many right ones are refused, how many wrong ones pass?
 
-    python benchmarks/gradcheck_battery.py            all functions, float64 and float32, all checkers that are installed
+    python benchmarks/gradcheck_battery.py            all functions, float64 and float32, all installed checkers
     python benchmarks/gradcheck_battery.py --quick    each function at one point, ours only
 
 Rivals are optional: SciPy's check_grad, torch, jax, autograd, numdifftools. Each is given the claim in the way that it
@@ -20,10 +20,10 @@ import numpy as np
 from tqdm import tqdm
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
-import battery  # noqa: E402
-import measure  # noqa: E402
+import battery
+import measure
 
-from fffref import files, gradcheck  # noqa: E402
+from fffref import files, gradcheck
 
 RIGHT, WRONG, UNRESOLVED = "right", "wrong", "cannot tell"
 
@@ -177,7 +177,8 @@ def run(check, dtype, seed=0, quick=False):
 def table(results):
     """The results as a Markdown table."""
     lines = [
-        "| checker | dtype | false alarms | faults missed | cannot tell: right, faults | evaluations an entry | µs an entry |",
+        "| checker | dtype | false alarms | faults missed | cannot tell: right, faults | evaluations an entry | "
+        "µs an entry |",
         "|---|---|---|---|---|---|---|",
     ]
     for (name, dtype), result in results.items():
@@ -223,7 +224,8 @@ def record(results, folder, seed):
         temporary.write_text(json.dumps(facts | {"results": rows}, indent=1, ensure_ascii=False))
     text = (
         f"# Gradient checkers on right and planted wrong gradients\n\nBy `{facts['command']}`; "
-        f"{', '.join(f'{name} {number}' for name, number in packages.items() if number)}. Counts do not depend on the machine; "
+        f"{', '.join(f'{name} {number}' for name, number in packages.items() if number)}. Counts do not depend "
+        "on the machine; "
         f"times do ({facts['machine']['processor']}, shared with other work).\n\n{table(results)}\n"
     )
     with files.replacing(folder / "gradcheck_battery.md") as temporary:

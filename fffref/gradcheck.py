@@ -1,8 +1,7 @@
 """Is this gradient right? Each numerical derivative carries its own error bar, and each entry gets a verdict.
 
-An entry *agrees* with the claim, is *wrong*, or *cannot be resolved*: on a kink, on a jump, where f is random or not
-finite, no number of digits decides. How slopes and bars come about is told in `differences`, how a claim is judged in
-`verdicts`. Three ways to a slope:
+An entry *agrees* with the claim, is *wrong*, or *cannot be resolved*, as on a kink or a jump. How slopes and bars come
+about is told in `differences`, how a claim is judged in `verdicts`. Three ways to a slope:
 
 * "central" asks nothing of f: differences at several steps, extrapolated;
 * "complex", Im f(x + ih) / h with h = 1e-30, subtracts nothing and is exact to rounding, if f is analytic. One central
@@ -15,17 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import checks
-from .probes import METHODS, Direction, Probe
-from .verdicts import AGREES, EDGE, JUMP, KINK, NOT_FINITE, RANDOM, UNRESOLVED, WRONG
-
-DIRECTIONS = 4
-ADVICE = {
-    KINK: "a kink (as of relu) lies there: the slopes from the two sides differ",
-    JUMP: "a jump (decision boundary) lies there: differences mean nothing",
-    NOT_FINITE: "f(x) itself is not finite",
-    RANDOM: "f is random: evaluated twice at x, it gave two values; fix its seed",
-    EDGE: "f has no finite values on both sides, or none that agree",
-}
+from .probes import METHODS, Probe
+from .verdicts import ADVICE, AGREES, UNRESOLVED, WRONG
 
 
 @dataclass(frozen=True)
@@ -142,8 +132,8 @@ def check_projection(f, x, gradient, rng, dy=None, method="central", step=None, 
     Parameters
     ----------
     rng : numpy.random.Generator
-        Draws `DIRECTIONS` normal directions. Half are scaled like x; half move entries with small claims farther, so
-        that an error there is not drowned by large ones.
+        Draws `probes.DIRECTIONS` normal directions. Half are scaled like x; half move entries with small claims
+        farther, so that an error there is not drowned by large ones.
     f, x, gradient, dy, method, step, tolerance
         As in `check`.
 
@@ -159,7 +149,7 @@ def check_projection(f, x, gradient, rng, dy=None, method="central", step=None, 
     """
     checks.generator("rng", rng)
     probe = Probe(f, x, gradient, (dy, method, step, tolerance))
-    return _report(probe, f"{method} projection", list(_directions(probe, rng)))
+    return _report(probe, f"{method} projection", list(probe.directions(rng)))
 
 
 def check_layer(value, layer, x, grads, dx=None, method="central", step=None):
@@ -262,19 +252,10 @@ def error_versus_step(f, x, gradient, steps, method="central"):
     return np.sort(np.array(errors), axis=1)
 
 
-def _directions(probe, rng):
-    """Normal directions, each with its own balance between entries with large and with small claims."""
-    effect = np.abs(probe.claims) * probe.scales
-    effects = effect[np.isfinite(effect) & (effect > 0)]
-    for share in np.linspace(2, 0, DIRECTIONS) if effects.size else np.full(DIRECTIONS, 2):
-        reach = np.quantile(effects, share) / np.maximum(effect, 1e-300) if share <= 1 else 1.0
-        yield Direction(rng.standard_normal(probe.x.shape) * probe.scales * np.minimum(reach, 1), 1.0)
-
-
 def _report(probe, method, directions):
     """Judge all directions; sum up."""
     warnings = []
-    if probe.method == "complex" and probe.x.size and not probe.trouble and not _analytic(probe):
+    if probe.method == "complex" and probe.x.size and not probe.trouble and not probe.analytic():
         probe.method, method = "central", method.replace("complex", "central")
         warnings.append(
             "f is not analytic (abs, conj, norm, vdot, .real, a real work array): a complex step means nothing, "
@@ -293,12 +274,6 @@ def _report(probe, method, directions):
     return Report(
         method, error, probe.tolerance, index, claimed, numeric, bar, *counts, worst, tuple(dict.fromkeys(warnings))
     )
-
-
-def _analytic(probe):
-    """Whether complex step and central differences agree along a normal direction."""
-    vector = np.random.default_rng(0).standard_normal(probe.x.shape) * probe.scales
-    return probe.analytic(Direction(vector, 1.0))
 
 
 def _worst(probe, judged, kind):

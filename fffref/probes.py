@@ -1,7 +1,7 @@
 """A function at a point, made ready to be differentiated: arguments checked, copies handed out, lines through x.
 
-Nobody's array is changed: f gets copies. Steps are relative to each entry; an entry that is 0 takes the median size of the
-others. What was really stepped is what counts, x + h - x as the dtype rounds it.
+Nobody's array is changed: f gets copies. Steps are relative to each entry; an entry that is 0 takes the median size
+of the others. What was really stepped is what counts, x + h - x as the dtype rounds it.
 """
 
 from dataclasses import dataclass, replace
@@ -17,6 +17,7 @@ COMPLEX_STEP, SECOND_COMPLEX_STEP = 1e-30, 1e-10  # two, as some library functio
 TOLERANCE = {FLOAT64: 1e-12, FLOAT32: 1e-5}  # by which fraction of itself a claim may be off, beyond the error bar
 START = {FLOAT64: 1e-3, FLOAT32: 5e-2}  # first step, as a fraction of an entry
 ENOUGH = {FLOAT64: 1e-6, FLOAT32: 1e-4}  # an error bar shorter than this fraction of the slope will do
+DIRECTIONS = 4  # of a projection
 BLUR = 8  # how many roundings of x a claim's error may be worth
 
 
@@ -176,12 +177,20 @@ class Probe:
         kind = AGREES if abs(claim - slope) <= bar + self.tolerance * size else WRONG
         return Verdict(kind, replace(estimate, bar=bar), "")
 
-    def analytic(self, direction):
-        """Whether complex step and central differences agree along a direction."""
-        slope = self.complex_slope(direction)
-        line = self.line(replace(direction, index=None), wide=True)
-        question = replace(self.question(replace(direction, index=None), slope, line), tolerance=1e-9)
+    def analytic(self):
+        """Whether complex step and central differences agree along a normal direction."""
+        direction = Direction(np.random.default_rng(0).standard_normal(self.x.shape) * self.scales, 1.0)
+        slope, line = self.complex_slope(direction), self.line(direction, wide=True)
+        question = replace(self.question(direction, slope, line), tolerance=1e-9)
         return judge(line, replace(question, size=max(question.size, abs(slope)))).kind != WRONG
+
+    def directions(self, rng):
+        """Normal directions, each with its own balance between entries with large and with small claims."""
+        effect = np.abs(self.claims) * self.scales
+        effects = effect[np.isfinite(effect) & (effect > 0)]
+        for share in np.linspace(2, 0, DIRECTIONS) if effects.size else np.full(DIRECTIONS, 2):
+            reach = np.quantile(effects, share) / np.maximum(effect, 1e-300) if share <= 1 else 1.0
+            yield Direction(rng.standard_normal(self.x.shape) * self.scales * np.minimum(reach, 1), 1.0)
 
     def slope(self, direction):
         """Numerical slope and error bar."""

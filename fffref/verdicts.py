@@ -2,7 +2,7 @@
 
 A claim *agrees* if it lies within the error bar of the slope and that bar is short. It is *wrong* if it lies outside,
 and still does at the finest step whose rounding could tell the two apart: a kink or a wiggle of f closer to x than the
-first steps would show there. It *cannot be resolved* where f has no slope: on a kink, on a jump, at the edge of its domain.
+first steps would show there. It *cannot be resolved* where f has no slope: on a kink, on a jump, at its domain's edge.
 """
 
 from dataclasses import dataclass, replace
@@ -13,6 +13,13 @@ from .differences import RATIO, Estimate
 
 AGREES, WRONG, UNRESOLVED = "agrees", "wrong", "cannot be resolved"
 KINK, JUMP, EDGE, NOT_FINITE, RANDOM = "kink", "jump", "edge", "not finite", "random"
+ADVICE = {
+    KINK: "a kink (as of relu) lies there: the slopes from the two sides differ",
+    JUMP: "a jump (decision boundary) lies there: differences mean nothing",
+    NOT_FINITE: "f(x) itself is not finite",
+    RANDOM: "f is random: evaluated twice at x, it gave two values; fix its seed",
+    EDGE: "f has no finite values on both sides, or none that agree",
+}
 ROUNDS = 16  # further pairs of values, at most
 LEAP = 16  # the longest way to the next step: a longer one would pass over what f does in between
 
@@ -214,7 +221,7 @@ def _roughness(line, question, estimate):
 
 
 def _two_values(line):
-    """Whether f has one value on this side of x and another on that, at six steps: a jump that rounding was taken for."""
+    """Whether f has one value on each side of x, at six steps: a jump that was taken for rounding."""
     if not _constant([level.h * level.slope for level in line.levels]):
         return False
     while len(line.levels) < 6 and line.levels[-1].h > 0 and len(line.refused) < 6:

@@ -189,7 +189,7 @@ def test_two_exchanged_entries_are_found_by_every_seed():
 
 
 def test_a_small_entry_does_not_hide_behind_a_large_one(rng):
-    f, x = lambda z: 1e3 * z[0] ** 4 + z[1] ** 2, np.array([10.0, 1e-3])  # noqa: E731
+    f, x = lambda z: 1e3 * z[0] ** 4 + z[1] ** 2, np.array([10.0, 1e-3])
     assert gradcheck.check(f, x, np.array([4e6, 2e-3])).passed
     report = gradcheck.check(f, x, np.array([4e6, -2e-3]))
     assert report.wrong == 1 and report.index == (1,) and report.worst["agrees"][0] == (0,)

@@ -89,7 +89,7 @@ CHECKER_FAULTS = {
     "randomness not looked for": ("probes", "if not self.trouble and self.here != again:", "if False:"),
     "a complex step without its i": ("probes", "+ 1j * h * direction.vector", "+ h * direction.vector * (1 + 0j)"),
     # gradcheck
-    "analyticity assumed": ("gradcheck", "and not _analytic(probe)", "and False"),
+    "analyticity assumed": ("gradcheck", "and not probe.analytic()", "and False"),
     "wrong counted as agreeing": ("gradcheck", "for kind in (AGREES, WRONG, UNRESOLVED))", "for kind in (WRONG, AGREES, UNRESOLVED))"),
 }  # fmt: skip
 

@@ -17,8 +17,8 @@ import fffref
 
 ROOT = pathlib.Path(__file__).parent.parent
 # A folder is an arrow: a module imports only from its own wing and from those before it.
-WINGS = "checks files algorithms differences verdicts probes gradcheck layers texts datasets plots fast counting formats "
-WINGS += "training models experiments commands cli"
+WINGS = "checks files algorithms differences verdicts probes gradcheck layers texts datasets plots fast counting "
+WINGS += "formats training models experiments commands cli"
 WINGS = WINGS.split()
 
 
