@@ -7,10 +7,23 @@ import sys
 import warnings
 
 from . import __version__, checks
-from .commands import count, demo, embed, evaluate, fill_mask, gradcheck, import_torch, lm, reproduce, train
+from .commands import (
+    conformance,
+    count,
+    demo,
+    embed,
+    evaluate,
+    fill_mask,
+    gradcheck,
+    import_torch,
+    lm,
+    reproduce,
+    train,
+)  # fmt: skip
 from .commands.shared import Parser
 
-COMMANDS = (demo, train, evaluate, gradcheck, count, reproduce, lm, fill_mask, embed, import_torch)  # the help's order
+# In the order of the help.
+COMMANDS = (demo, train, evaluate, gradcheck, count, reproduce, lm, fill_mask, embed, import_torch, conformance)
 
 DESCRIPTION = """\
 Fast feedforward networks (FFF) in plain NumPy, to read, to check and to time.
@@ -25,6 +38,7 @@ start here:
   fffref evaluate digits.safetensors            how good, how hard, which leaves are used
   fffref gradcheck --layer leaf --depth 4       is every gradient right?
   fffref count path-fff --depth 11              what is stored, what is engaged, what is computed
+  fffref conformance export vectors             test vectors for your port to another language
 """
 
 CLOSED_PIPE = 141  # what the shell says of a program whose reader has gone, as in `| head -1`
