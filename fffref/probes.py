@@ -208,7 +208,9 @@ def _floats(name, value):
     """An array of float32 or float64."""
     array = np.asarray(value)
     if array.dtype.name not in ("float32", "float64"):
-        raise checks.InputTypeError(f"{name} must be float32 or float64, got {array.dtype}; convert it with .astype(np.float64)")
+        raise checks.InputTypeError(
+            f"{name} must be float32 or float64, got {array.dtype}; convert it with .astype(np.float64)"
+        )
     return array
 
 
@@ -216,5 +218,7 @@ def _tried(f, x):
     """f(x), NaN where f refuses x: f has a value at x itself, so that is the edge of its domain."""
     try:
         return f(x)
+    except checks.InputError:
+        raise
     except (ArithmeticError, ValueError):
         return np.nan
