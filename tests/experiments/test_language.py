@@ -97,8 +97,8 @@ def test_the_report_has_every_arm_seed_and_verdict():
 
 def test_the_command_sweeps_goes_on_and_reports(text, tmp_path, capsys):
     out = tmp_path / "language.jsonl"
-    options = ("reproduce", "language", "--quick", "--arms", "none; dense 9", "--rates", "0.003", "--initial", "uniform",
-               "--seeds", 2, "--text", text, "--out", out)  # fmt: skip
+    options = ("reproduce", "language", "--quick", "--arms", "none; dense 9", "--rates", "0.003", "--seeds", 2,
+               "--initial", "uniform", "--text", text, "--out", out)  # fmt: skip
     status, told, err = run(capsys, *options, "--json")
     assert status == 0, err
     results = json.loads(told)
