@@ -19,6 +19,7 @@ and updating parameters cost nothing here. FLOPs say how much is computed, not h
 # I inputs, O outputs, w width, d depth, N = 2^d - 1 nodes, L = 2^d leaves, l leaf width, K trees, E experts
 """
 
+import functools
 from dataclasses import dataclass
 
 from .. import checks
@@ -258,12 +259,13 @@ def moe(n_in, n_out, experts, k, expert_width, *, noisy=True):
     )  # fmt: skip
 
 
+@functools.singledispatch
 def of(layer):
     """Count a real layer, from the shapes of its arrays.
 
     Parameters
     ----------
-    layer : DenseFF, LeafFFF, PathFFF or MoE
+    layer : DenseFF, LeafFFF, PathFFF, MoE, or another for which a function is registered
 
     Returns
     -------
@@ -273,16 +275,32 @@ def of(layer):
     ------
     TypeError
         If it is none of these.
+
+    Notes
+    -----
+    A further layer registers how it is counted: `@of.register` above a function of one argument of its class.
     """
-    if isinstance(layer, DenseFF):
-        return dense_ff(layer.n_in, layer.n_out, layer.width)
-    if isinstance(layer, LeafFFF):
-        return leaf_fff(layer.n_in, layer.n_out, layer.depth, layer.leaf_in_bias.shape[1])
-    if isinstance(layer, PathFFF):
-        return path_fff(layer.n_in, layer.n_out, layer.depth, layer.n_trees)
-    if isinstance(layer, MoE):
-        return moe(layer.n_in, layer.n_out, layer.n_experts, layer.k, layer.expert_in_bias.shape[1])
     raise TypeError(f"layer must be a DenseFF, LeafFFF, PathFFF or MoE, got {type(layer).__name__}")
+
+
+@of.register
+def _(layer: DenseFF):
+    return dense_ff(layer.n_in, layer.n_out, layer.width)
+
+
+@of.register
+def _(layer: LeafFFF):
+    return leaf_fff(layer.n_in, layer.n_out, layer.depth, layer.leaf_in_bias.shape[1])
+
+
+@of.register
+def _(layer: PathFFF):
+    return path_fff(layer.n_in, layer.n_out, layer.depth, layer.n_trees)
+
+
+@of.register
+def _(layer: MoE):
+    return moe(layer.n_in, layer.n_out, layer.n_experts, layer.k, layer.expert_in_bias.shape[1])
 
 
 def amdahl(share, factor):

@@ -3,12 +3,10 @@
 # B batch, I inputs, O outputs, K trees, D neurons on a path, M neurons of a tree, V neurons visited by a batch
 """
 
-import numbers
 from typing import NamedTuple
 
 import numpy as np
 
-from .. import checks
 from ..layers import activations, tree
 from ..layers.path_fff import PathFFF, PathTape
 from ..layers.record import Rows
@@ -131,31 +129,10 @@ class FastPath(CompiledLayer):
         return np.empty(shape, np.intp), np.empty(shape, self.dtype)
 
     def _checked(self, tape):
-        """Refuse a tape that does not fit in any of its fields, for kernels trust them; return it as kernels take it."""
-        if not isinstance(tape, PathTape):
-            raise TypeError(f"tape must be the PathTape that forward returned, got {type(tape).__name__}")
-        try:
-            fields = self._checked_fields(tape)
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"tape comes from another layer; pass what forward of this one returned ({error})") from None
-        return PathTape(*fields)
-
-    def _checked_fields(self, tape):
-        """The fields of a tape, each of them checked: x, lead, node, logit, hidden."""
-        lead = tape.lead
-        if type(lead) is not tuple or not all(isinstance(n, numbers.Integral) and n >= 0 for n in lead):
-            raise ValueError(f"lead must be a tuple of lengths, got {lead!r}")
-        B = int(np.prod(lead, dtype=np.intp))
-        x = checks.array("x", tape.x, (B, self.n_in), self.dtype)
-        logit, hidden = (
-            checks.array(name, getattr(tape, name), (B, self._length), self.dtype) for name in ("logit", "hidden")
-        )
-        node = np.asarray(tape.node)
-        if node.dtype.kind not in "iu" or node.shape != logit.shape:
-            raise ValueError(f"node must be integers of shape {logit.shape}, got {node.dtype} {node.shape}")
-        if node.size and not 0 <= node.min() <= node.max() < len(self.weights.in_weight):
-            raise ValueError(f"node must lie in 0 to {len(self.weights.in_weight) - 1}")
-        return plain(x), lead, plain(node.astype(np.intp, copy=False)), plain(logit), plain(hidden)
+        """Refuse a tape with a field that does not fit, for kernels trust them; return it as kernels take it."""
+        self.layer.check_tape(tape)
+        arrays = tape.node.astype(np.intp, copy=False), tape.logit, tape.hidden
+        return PathTape(plain(tape.x), tape.lead, *map(plain, arrays))
 
     def _visits(self, tape):
         """Sort all visits of a batch by their neurons."""

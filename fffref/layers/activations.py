@@ -78,8 +78,9 @@ def tanh(z):
 
 
 def tanh_derivative(z):
-    """1 - tanh(z)^2."""
-    return 1 - np.tanh(z) ** 2
+    """1 - tanh(z)^2 = 4 e / (1 + e)^2 with e = exp(-2 |z|): the difference would cancel where tanh is near 1."""
+    e = np.exp(2 * np.where(z.real < 0, z, -z))
+    return 4 * e / (1 + e) ** 2
 
 
 def identity(z):

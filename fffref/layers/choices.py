@@ -93,7 +93,7 @@ class Choices:
         """What the pass computes with: the masses, or 1 and 0 where it is straight-through."""
         if not self.straight_through:
             return right, left
-        hard = goes_right(logit).astype(right.dtype)
+        hard = goes_right(logit).astype(right.dtype)  # NaN is not >= 0: it goes left, with all of the mass
         return hard, 1 - hard
 
 
@@ -144,6 +144,7 @@ def mix_backward(right, left, mixture, dmixture):
     dchoice = np.empty_like(right)
     for k in reversed(range(tree.depth_of(right.shape[1]))):
         nodes = tree.level(k)
+        # left and right child stand beside each other
         mass = mass[:, 0::2] + mass[:, 1::2]  # (B, 2^(k+1)) -> (B, 2^k)
         dleft, dright = dmass[:, 0::2], dmass[:, 1::2]
         dchoice[:, nodes] = mass * (dright - dleft)

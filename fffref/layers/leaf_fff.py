@@ -14,7 +14,7 @@ from typing import ClassVar
 import numpy as np
 
 from .. import checks
-from . import activations, tree
+from . import activations, tapes, tree
 from .choices import Choices, goes_right, mix, mix_backward
 from .record import Layer, uniform
 
@@ -55,6 +55,11 @@ class LeafTape:
     leaf_logit: np.ndarray
     hidden: np.ndarray
 
+    SHAPES: ClassVar[dict[str, str]] = {
+        "x": "BI", "scale": "BN:or number", "logit": "BN", "choice": "BN", "slope": "BN", "right": "BN", "left": "BN",
+        "mixture": "BL", "leaf_logit": "BLl", "hidden": "BLl",
+    }  # fmt: skip
+
 
 @dataclass(frozen=True, eq=False)
 class LeafFFF(Layer):
@@ -74,7 +79,7 @@ class LeafFFF(Layer):
     Raises
     ------
     TypeError, ValueError
-        If the arrays differ in dtype or do not fit together.
+        If the arrays differ in dtype or do not fit together. So do the methods, if what they are given does not fit.
 
     Notes
     -----
@@ -84,10 +89,6 @@ class LeafFFF(Layer):
 
     where c_n belongs to the right child and 1 - c_n to the left, as in the authors' package. Hard inference
     turns right iff c_n >= 1/2, that is z_n >= 0.
-
-    References
-    ----------
-    Belcak and Wattenhofer, "Fast Feedforward Networks", arXiv 2308.14711, Algorithm 1.
     """
 
     node_weight: np.ndarray
@@ -121,15 +122,6 @@ class LeafFFF(Layer):
         depth : int, at least 0
         activation : {"relu", "gelu", "tanh", "identity"}
         dtype : float32 or float64
-
-        Returns
-        -------
-        LeafFFF
-
-        Raises
-        ------
-        TypeError, ValueError
-            If a size is no whole number or too small, or the activation or dtype is unknown.
         """
         checks.generator("rng", rng)
         n_in, n_out, l = (  # noqa: E741
@@ -179,11 +171,6 @@ class LeafFFF(Layer):
         -------
         y : ndarray (..., n_out)
         tape : LeafTape
-
-        Raises
-        ------
-        TypeError, ValueError
-            If `x` has another dtype or last axis than the layer, or `choices` is something else.
         """
         x, lead = self.as_rows(x)  # (B, I)
         choices = checks.instance("choices", Choices() if choices is None else choices, Choices, "a Choices record")
@@ -223,12 +210,9 @@ class LeafFFF(Layer):
         grads : LeafFFF
             The gradient of every array.
         dx : ndarray (..., n_in), or None
-
-        Raises
-        ------
-        TypeError, ValueError
-            If a gradient has another dtype or shape than what it is the gradient of.
         """
+        tapes.check(self, tape, LeafTape)
+        tapes.check_origin(tape, self.leaf_in_weight[0, 0], self.leaf_in_bias[0, 0], tape.leaf_logit)
         dy = self.gradient_rows(dy, tape.lead)  # (B, O)
         B, L, l = tape.hidden.shape  # noqa: E741
         mixture = tape.mixture[:, :, None]
@@ -236,13 +220,13 @@ class LeafFFF(Layer):
         folded = (tape.hidden * mixture).reshape(B, L * l)
         dfolded = product(dy, self._neurons(self.leaf_out_weight)).reshape(B, L, l)
         dmix = np.einsum("bjl,bjl->bj", dfolded, tape.hidden) + dy @ self.leaf_out_bias.T
-        dmix = dmix + self._extra("dmixture", dmixture, tape.mixture)
+        dmix = dmix + tapes.further("dmixture", dmixture, tape.mixture)
         dfolded *= mixture  # in place, from here on the gradient of the leaves' logits
         dfolded *= activations.get(self.activation).derivative(tape.leaf_logit)
         dleaf_logit = dfolded.reshape(B, L * l)
 
-        dnode = mix_backward(tape.right, tape.left, tape.mixture, dmix) + self._extra("dchoice", dchoice, tape.choice)
-        dnode = dnode * tape.slope + self._extra("dlogit", dlogit, tape.logit)
+        dnode = mix_backward(tape.right, tape.left, tape.mixture, dmix) + tapes.further("dchoice", dchoice, tape.choice)
+        dnode = dnode * tape.slope + tapes.further("dlogit", dlogit, tape.logit)
         dnode = dnode * tape.scale  # (B, N)
 
         grads = LeafFFF(
@@ -306,10 +290,6 @@ class LeafFFF(Layer):
     def _neurons(leaf_weight):
         """All leaves' neurons as rows of one matrix, (L, l, I) -> (Ll, I)."""
         return leaf_weight.reshape(-1, leaf_weight.shape[-1])
-
-    def _extra(self, name, gradient, like):
-        """Return a further loss's gradient, checked, or 0."""
-        return 0 if gradient is None else checks.array(name, gradient, like.shape, self.dtype)
 
 
 def product(x, neurons):

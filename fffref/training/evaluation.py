@@ -105,9 +105,11 @@ def _measure(layer, x, choices, score):
     hard, soft, entropy, reached = 0.0, 0.0, 0.0, 0
     for start in range(0, len(x), ROWS_AT_ONCE):
         rows = slice(start, start + ROWS_AT_ONCE)
+        # in parts: a soft pass keeps every leaf's neurons, (B, L, l)
         hard += score(layer.forward_hard(x[rows]), rows)
         end, n_ends = ends(layer, x[rows])
         reached = reached + np.bincount(end.ravel(), minlength=n_ends)
+        # calm: noise and rounding are of training; what is judged is the mixture itself
         mixture = soft_pass(layer, x[rows], choices.calm())
         if mixture is not None:
             y, per_node = mixture
@@ -144,6 +146,7 @@ def soft_pass(layer, x, choices):
 @soft_pass.register
 def _(layer: LeafFFF, x, choices):
     y, tape = layer.forward(x, choices)
+    # one node at a time: (B, N) -> (N,)
     columns = (losses.node_entropy(logit, "sum", choices.smooth_step)[0] for logit in tape.logit.T)
     return y, np.array(list(columns), np.float64)
 
@@ -163,12 +166,12 @@ def ends(layer, x):
         Leaves; of a `PathFFF`, neurons of the last level, all trees; of a `MoE`, experts.
     n_ends : int
     """
-    return np.zeros(len(x), np.intp), 1
+    return np.zeros(len(x), np.intp), 1  # (B,)
 
 
 @ends.register
 def _(layer: LeafFFF, x):
-    return layer.route(x), 2**layer.depth
+    return layer.route(x), 2**layer.depth  # (B, I) -> (B,)
 
 
 @ends.register
@@ -180,4 +183,4 @@ def _(layer: PathFFF, x):
 
 @ends.register
 def _(layer: MoE, x):
-    return layer.route(x), layer.n_experts
+    return layer.route(x), layer.n_experts  # (B, I) -> (B, k)

@@ -120,14 +120,22 @@ def _steps(model, state, task, recipe, seed, epoch):
         settings = recipe.at(count / (recipe.epochs * n_steps))
         with np.errstate(over="ignore", invalid="ignore"):  # a sentence says it better than a warning
             loss, grads = task.objective(view, batch, settings, rng)
-            if not math.isfinite(loss):
-                place = f"the loss is {float(loss)} in epoch {epoch + 1}, step {i + 1}"
-                raise Diverged(f"{place}, at learning rate {settings.learning_rate:.3g}; {ADVICE}")
+            _check_finite(loss, f"in epoch {epoch + 1}, step {i + 1}", settings)
             recipe.optimizer.update(model, grads, state, count, settings.learning_rate)
         yield float(loss), len(batch[0]), settings
-    for name, array in model.arrays().items():  # the last step may be the fatal one
+    with np.errstate(over="ignore", invalid="ignore"):  # the last step may be the fatal one: look once more
+        loss, _ = task.objective(view, batch, settings, rng)
+    _check_finite(loss, f"after epoch {epoch + 1}", settings)
+    for name, array in model.arrays().items():  # a row that this batch did not visit
         if not np.isfinite(array).all():
             raise Diverged(f"{name} is not finite any more after epoch {epoch + 1}; {ADVICE}")
+
+
+def _check_finite(loss, place, settings):
+    """Stop a run that has diverged."""
+    if not math.isfinite(loss):
+        rate = f"at learning rate {settings.learning_rate:.3g}"
+        raise Diverged(f"the loss is {float(loss)} {place}, {rate}; {ADVICE}")
 
 
 # ---------------------------------------------------------------------- before the first step

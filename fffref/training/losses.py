@@ -40,9 +40,10 @@ def cross_entropy(logits, labels):
         return logits.dtype.type(0), np.zeros_like(logits)
     shifted = logits - logits.real.max(-1, keepdims=True)  # exp cannot overflow
     exp = np.exp(shifted)
-    total = exp.sum(-1, keepdims=True)
+    total = exp.sum(-1, keepdims=True)  # (..., C) -> (..., 1)
+    # log softmax = shifted - log total: no logarithm of a softmax that has rounded to 0
     chosen = np.take_along_axis(shifted - np.log(total), labels[..., None], -1)
-    onehot = np.arange(logits.shape[-1]) == labels[..., None]
+    onehot = np.arange(logits.shape[-1]) == labels[..., None]  # (...) -> (..., C)
     return -chosen.mean(), (exp / total - onehot) / logits.dtype.type(labels.size)
 
 
@@ -115,8 +116,8 @@ def node_entropy(logit, reduction, smooth_step=False):
     if smooth_step:
         entropy, dlogit = _smooth_entropy(logit)
         return entropy.sum() * scale, dlogit * scale
-    a = np.where(logit.real < 0, -logit, logit)
-    e = np.exp(-a)
+    a = np.where(logit.real < 0, -logit, logit)  # |z|, by its real part: np.abs would stop a complex step
+    e = np.exp(-a)  # cannot overflow
     entropy = np.log1p(e) + a * e / (1 + e)
     return entropy.sum() * scale, -logit * e / (1 + e) ** 2 * scale
 
@@ -124,6 +125,7 @@ def node_entropy(logit, reduction, smooth_step=False):
 def _smooth_entropy(logit):
     """Entropy of smooth-step choices and its derivative: (B, N) -> (B, N), (B, N)."""
     right, left = activations.smooth_step(logit), activations.smooth_step(-logit)
+    # where a choice is 0 or 1, c log c is 0: the logarithm is kept from seeing the 0
     undecided = (right.real > 0) & (left.real > 0)
     log_right, log_left = (np.log(np.where(undecided, mass, 1)) for mass in (right, left))
     entropy = -right * log_right - left * log_left
@@ -184,8 +186,9 @@ def leaf_balance(mixture):
     B, L = mixture.shape
     if B == 0 or L == 1:
         return mixture.dtype.type(0), np.zeros_like(mixture)
-    share = mixture.mean(0)  # (L,)
+    share = mixture.mean(0)  # (B, L) -> (L,)
     value = unevenness(share, share) / (L - 1)
+    # one row for all: p_j, not m_bj, decides what a leaf costs
     return value, np.tile(2 * L / (B * (L - 1)) * share, (B, 1)).astype(mixture.dtype)
 
 
@@ -226,7 +229,7 @@ def switch_balance(mixture):
     B, L = mixture.shape
     if B == 0 or L == 1:
         return mixture.dtype.type(0), np.zeros_like(mixture)
-    preferred = np.bincount(mixture.real.argmax(1), minlength=L).astype(mixture.dtype) / B  # (L,)
+    preferred = np.bincount(mixture.real.argmax(1), minlength=L).astype(mixture.dtype) / B  # (B, L) -> (L,)
     value = unevenness(mixture.mean(0), preferred) / (L - 1)
     return value, np.tile(L / (B * (L - 1)) * preferred, (B, 1)).astype(mixture.dtype)
 
@@ -267,7 +270,7 @@ def expert_balance(weight):
     if B == 0:
         return weight.dtype.type(0), np.zeros_like(weight)
     T = weight.sum()
-    share = weight.sum(0) / T  # (E,)
+    share = weight.sum(0) / T  # (B, E) -> (E,)
     slope = 2 * E * (share - (share * share).sum()) / T
     return unevenness(share, share), np.tile(slope, (B, 1)).astype(weight.dtype)
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .. import checks
-from ..layers.record import Rows
 
 BLOCK = 1 << 14  # numbers at a time: temporaries stay in the cache
 
@@ -54,11 +53,11 @@ class Optimizer:
         for name, array in layer.arrays().items():
             gradient, moments = gradients[name], [arrays[name] for arrays in states]
             _check_gradient(name, gradient, array)
-            if isinstance(gradient, Rows) and self._leaves_other_rows_alone():
+            are_rows = hasattr(gradient, "dense")  # `Rows`
+            if are_rows and self._leaves_other_rows_alone():
                 self._move_rows(array, gradient, moments, constants)
             else:
-                whole = gradient.dense() if isinstance(gradient, Rows) else gradient
-                self._move_blocks(array, whole, moments, constants)
+                self._move_blocks(array, gradient.dense() if are_rows else gradient, moments, constants)
 
     def _move_rows(self, array, gradient, moments, constants):
         """Move the rows that have a gradient: take them out, move them, put them back."""
@@ -112,7 +111,7 @@ class SGD(Optimizer):
     momentum: float = 0.0
 
     def __post_init__(self):
-        checks.number("momentum", self.momentum, "[0, 1)")
+        checks.settle(self, momentum=checks.number("momentum", self.momentum, "[0, 1)"))
 
     def init(self, layer):
         """Return the state before the first step: no velocity yet."""
@@ -170,10 +169,10 @@ class Adam(Optimizer):
     weight_decay: float = 0.0
 
     def __post_init__(self):
-        checks.number("beta1", self.beta1, "[0, 1)")
-        checks.number("beta2", self.beta2, "[0, 1)")
-        checks.number("epsilon", self.epsilon, "(0, inf)")
-        checks.number("weight_decay", self.weight_decay, "[0, inf)")
+        intervals = {"beta1": "[0, 1)", "beta2": "[0, 1)", "epsilon": "(0, inf)", "weight_decay": "[0, inf)"}
+        checks.settle(self, **{
+            name: checks.number(name, getattr(self, name), interval) for name, interval in intervals.items()
+        })  # fmt: skip
 
     def init(self, layer):
         """Return the state before the first step: both moments 0."""

@@ -65,7 +65,7 @@ def penalty(layer, tape, settings):
     value : scalar
         Weights included.
     extra : dict of str to ndarray
-        Its gradients, to hand to `layer.backward(tape, dy, **extra)`.
+        Its gradients, and whatever else to hand to `layer.backward(tape, dy, **extra)`.
     """
     return 0, {}
 
@@ -73,16 +73,22 @@ def penalty(layer, tape, settings):
 @penalty.register
 def _(layer: LeafFFF, tape, settings):
     """Node entropy, on the logits, and leaf balance, on the mixture."""
-    value, extra, of = 0, {}, layer.dtype.type
+    value, extra, of = 0, {}, layer.dtype.type  # weights in the layer's dtype: a float64 would widen all
     if settings.entropy_weight:
         weight, smooth = of(settings.entropy_weight), settings.choices.smooth_step
         entropy, dlogit = losses.node_entropy(tape.logit, settings.entropy_reduction, smooth)
-        value, extra["dlogit"] = weight * entropy, weight * dlogit
+        value, extra["dlogit"] = weight * entropy, weight * dlogit  # (B, N)
     if settings.balance_weight:
         weight = of(settings.balance_weight)
         balance, dmixture = losses.BALANCES[settings.balance](tape.mixture)
-        value, extra["dmixture"] = value + weight * balance, weight * dmixture
+        value, extra["dmixture"] = value + weight * balance, weight * dmixture  # (B, L)
     return value, extra
+
+
+@penalty.register
+def _(layer: PathFFF, tape, settings):
+    """No penalty, but perhaps a gradient of the decisions, which is an option of its backward pass."""
+    return 0, {"route_gradient": settings.route_gradient} if settings.route_gradient else {}
 
 
 @penalty.register
@@ -93,7 +99,7 @@ def _(layer: MoE, tape, settings):
     value, extra, weight = 0, {}, layer.dtype.type(settings.balance_weight)
     for name in ("gates", "load") if tape.load is not None else ("gates",):
         balance, gradient = losses.expert_balance(getattr(tape, name))
-        value, extra[f"d{name}"] = value + weight * balance, weight * gradient
+        value, extra[f"d{name}"] = value + weight * balance, weight * gradient  # (B, E)
     return value, extra
 
 
@@ -114,6 +120,11 @@ def _(parts: tuple):
 @options_used.register
 def _(layer: LeafFFF):
     return CHOICES | PENALTIES
+
+
+@options_used.register
+def _(layer: PathFFF):
+    return {"route_gradient"}
 
 
 @options_used.register
@@ -159,7 +170,7 @@ def fitting(recipe, model):
 
 
 def _idle(model, recipe):
-    unused = (CHOICES | PENALTIES) - options_used(model)
+    unused = (CHOICES | PENALTIES | {"route_gradient"}) - options_used(model)
     return [name for name in recipe.changed() if name in unused]
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from .. import checks
 from ..layers.choices import Choices
 from . import losses
-from .optim import SGD, Adam
+from .optim import SGD, Adam, Optimizer
 from .schedules import Geometric, Linear, OneCycle, Step, schedule
 
 # Raised whenever the same recipe, seed and data give other weights than before, so that old runs are not taken for new
@@ -33,6 +33,8 @@ class Settings:
         Of the leaf balance; of importance and load for a `MoE`.
     balance : {"importance", "switch"}
         Which leaf balance, of `losses.BALANCES`.
+    route_gradient : {None, "straight-through"}
+        Whether decisions of a `PathFFF` have a gradient, see its `backward`.
 
     Raises
     ------
@@ -46,8 +48,10 @@ class Settings:
     entropy_reduction: str = "mean"
     balance_weight: float = 0.0
     balance: str = "importance"
+    route_gradient: str | None = None
 
     def __post_init__(self):
+        checks.one_of("route_gradient", self.route_gradient, (None, "straight-through"))
         checks.instance("choices", self.choices, Choices, "a Choices record")
         checks.one_of("entropy_reduction", self.entropy_reduction, losses.REDUCTIONS)
         checks.one_of("balance", self.balance, tuple(losses.BALANCES))
@@ -70,8 +74,7 @@ class Recipe:
     Parameters
     ----------
     epochs, batch_size : int, at least 1
-    optimizer : SGD or Adam
-        Or whatever has their `init` and `update`.
+    optimizer : SGD, Adam or another Optimizer
     learning_rate, entropy_weight, balance_weight : number or schedule *
     entropy_reduction, balance : str
         As in `Settings`.
@@ -80,6 +83,8 @@ class Recipe:
     smooth_step : bool
     transpose_prob : float
         As in `Choices`; these five concern `LeafFFF` only.
+    route_gradient : {None, "straight-through"}
+        As in `Settings`; it concerns `PathFFF` only.
     fast : bool
         Compiled forward and backward passes, for `PathFFF` only: `fffref.jit`.
 
@@ -91,7 +96,7 @@ class Recipe:
 
     epochs: int = 10
     batch_size: int = 128
-    optimizer: SGD | Adam = field(default_factory=Adam)
+    optimizer: Optimizer = field(default_factory=Adam)
     learning_rate: float | Callable = field(default_factory=lambda: OneCycle(0.01))
     temperature: float | Callable = 1.0
     entropy_weight: float | Callable = 0.0
@@ -102,6 +107,7 @@ class Recipe:
     noise: float | Callable = 0.0
     straight_through: bool | Callable = False
     smooth_step: bool = False
+    route_gradient: str | None = None
     fast: bool = False
 
     def __post_init__(self):
@@ -111,9 +117,13 @@ class Recipe:
             batch_size=checks.integer("batch_size", self.batch_size, 1),
             fast=checks.flag("fast", self.fast),
         )
-        if not all(callable(getattr(self.optimizer, name, None)) for name in ("init", "update")):
-            raise TypeError(f"optimizer must be one, such as Adam() or SGD(0.9), got {self.optimizer!r}")
+        checks.instance("optimizer", self.optimizer, Optimizer, "one, such as Adam() or SGD(0.9)")
+        if self.fast and self.route_gradient:
+            raise ValueError(
+                "the compiled backward pass has no route gradient; leave fast as False, or route_gradient out"
+            )
         start, _, _ = (self.at(progress) for progress in (0.0, 0.5, 1.0))  # each checks all that it holds
+        # what came as NumPy's scalar is kept as Python's, so that JSON takes it; schedules see to their own
         constant = {f.name for f in fields(self) if not callable(getattr(self, f.name))}
         values = vars(start) | vars(start.choices)
         checks.settle(self, **{name: values[name] for name in constant & set(values)})
@@ -143,6 +153,7 @@ class Recipe:
             entropy_reduction=self.entropy_reduction,
             balance_weight=schedule(self.balance_weight)(progress),
             balance=self.balance,
+            route_gradient=self.route_gradient,
         )
 
     def facts(self):
@@ -154,7 +165,7 @@ def _fact(value):
     """A number or name as it is, an optimiser or schedule as its name and fields, any other function by values."""
     if dataclasses.is_dataclass(value):
         return {type(value).__name__: {f.name: _fact(getattr(value, f.name)) for f in fields(value)}}
-    if callable(value):
+    if callable(value):  # its repr would be an address, another in every process
         return {"function": [float(value(tenth / 10)) for tenth in range(11)]}
     return value
 

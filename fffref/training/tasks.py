@@ -77,7 +77,7 @@ class Supervised(Task):
         """Return the task with `validation` set: what was given, or a share of the samples."""
         x, answers, watched = np.asarray(self.x), np.asarray(self.answers), self.validation
         if watched is None:
-            order = rng.permutation(len(x))
+            order = rng.permutation(len(x))  # held-out samples come first, the others stay in this order
             n_held = round(self.validation_fraction * len(x))
             held, kept = order[:n_held], order[n_held:]
             watched, x, answers = (x[held], answers[held]), x[kept], answers[kept]
@@ -91,6 +91,7 @@ class Supervised(Task):
     def facts(self):
         """Return what identifies the data: a digest of every array, and what was held out."""
         names = ("x", self.ANSWERS)
+        # all samples, before the split: which are held out follows from the seed
         arrays = dict(zip(names, (self.x, self.answers), strict=True))
         if self.validation is not None:
             arrays |= {f"validation {name}": array for name, array in zip(names, self.validation, strict=True)}
@@ -103,6 +104,7 @@ class Supervised(Task):
 
     def batches(self, batch_size, rng):
         """Yield samples and answers in a random order, in batches whose sizes differ by one at most."""
+        # the permutation is the first that an epoch draws; noise comes from the same stream, after it
         for rows in np.array_split(rng.permutation(len(self.x)), self.steps(batch_size)):
             yield self.x[rows], self.answers[rows]
 
@@ -206,9 +208,9 @@ def regularised(layer, x, loss, settings, rng=None, input_gradient=False):
     grads : Layer
     dx : ndarray (..., n_in), or None
     """
-    y, tape = forward_training(layer, x, settings, rng)
-    value, dy = loss(y)
-    further, extra = penalty(layer, tape, settings)
+    y, tape = forward_training(layer, x, settings, rng)  # (B, I) -> (B, O)
+    value, dy = loss(y)  # dy (B, O)
+    further, extra = penalty(layer, tape, settings)  # its gradients enter the backward pass where they arise
     return value + further, *layer.backward(tape, dy, **extra, input_gradient=input_gradient)
 
 
@@ -239,5 +241,5 @@ def digest(array):
     """Return a SHA-256 of an array's dtype, shape and contents."""
     array = np.ascontiguousarray(array)
     sha = hashlib.sha256(f"{array.dtype.str} {array.shape}".encode())
-    sha.update(array.reshape(-1).view(np.uint8))
+    sha.update(array.reshape(-1).view(np.uint8))  # without a copy
     return sha.hexdigest()

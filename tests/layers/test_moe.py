@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fffref import DenseFF, MoE, algorithms, counting, datasets, gradcheck, training
-from fffref.layers import moe
+from fffref.layers import gate
 from fffref.layers.activations import ACTIVATIONS
 from fffref.training import losses
 
@@ -63,7 +63,7 @@ def test_route_names_the_experts_by_falling_gate(rng):
 def test_load_is_how_often_an_expert_is_chosen_when_its_own_noise_is_drawn_again(rng):
     layer, x = make(rng, 5, 2), rng.standard_normal((1, 5))
     _, tape = layer.forward(x, rng)
-    sigma = moe.deviation(tape.noise_logit)[0]
+    sigma = gate.deviation(tape.noise_logit)[0]
     n = 40_000
     for i in range(5):
         score = np.tile(tape.score, (n, 1))

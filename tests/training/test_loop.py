@@ -157,6 +157,54 @@ def test_evaluation_in_parts_equals_evaluation_at_once(clusters, rng, monkeypatc
     np.testing.assert_allclose(parts["node_entropy"], whole["node_entropy"], rtol=1e-5)
 
 
+def test_compiled_training_touches_the_visited_neurons_alone(clusters, rng):
+    """Weights and moments of all others stay as they are, bit for bit; the loss falls as with the dense optimiser."""
+    layer = PathFFF.init(rng, 4, 3, depth=9)
+    recipe = training.Recipe(epochs=4, batch_size=16, fast=True, optimizer=optim.Adam(weight_decay=0.1))
+    moved, history = train(layer, clusters, recipe)
+    changed = (moved.in_bias != layer.in_bias).ravel()
+    assert 9 < changed.sum() < len(changed) / 2
+    assert (moved.in_weight[0, ~changed] == layer.in_weight[0, ~changed]).all()
+    assert (moved.out_weight[0, ~changed] == layer.out_weight[0, ~changed]).all()
+    _, dense = train(layer, clusters, training.Recipe(epochs=4, batch_size=16))
+    assert history[-1]["loss"] < history[0]["loss"] and abs(history[-1]["loss"] - dense[-1]["loss"]) < 0.2
+
+
+def test_a_killed_compiled_run_goes_on(clusters, rng, tmp_path):
+    layer, file = PathFFF.init(rng, 4, 3, depth=5), tmp_path / "run.safetensors"
+    recipe = training.Recipe(fast=True, **QUICK)
+    whole, history = train(layer, clusters, recipe, checkpoint=file)
+    resumed, rest = train(layer, clusters, recipe, checkpoint=file, resume=True)
+    assert_same(whole, resumed)
+    assert rest == history
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_regression_learns_too(kind, clusters, rng):
+    x, _ = clusters
+    target = (x @ rng.standard_normal((4, 3)).astype(np.float32)) / 4
+    layer = LAYERS[kind](rng)
+    recipe = training.Recipe(**QUICK | {"epochs": 12})
+    trained, history = training.train(layer, training.Regression(x, target), recipe, progress=False)
+    assert history[-1]["hard_error"] < history[0]["hard_error"] and history[-1]["loss"] < history[0]["loss"] / 2
+    soft = training.evaluate_regression(trained, x, target)["soft_error"]
+    assert (soft is None) == (kind != "leaf")
+    if kind == "leaf":
+        np.testing.assert_allclose(soft, np.mean((trained.forward(x)[0] - target) ** 2), rtol=1e-5)
+
+
+def test_decisions_may_be_trained_straight_through(clusters, rng):
+    layer = LAYERS["path"](rng)
+    recipe = training.Recipe(route_gradient="straight-through", **QUICK)
+    routed, history = train(layer, clusters, recipe)
+    plain, _ = train(layer, clusters, training.Recipe(**QUICK))
+    assert history[-1]["loss"] < history[0]["loss"] and not np.array_equal(routed.in_bias, plain.in_bias)
+    with pytest.raises(ValueError, match="a LeafFFF cannot use route_gradient"):
+        train(LAYERS["leaf"](rng), clusters, recipe)
+    with pytest.raises(ValueError, match="no route gradient"):
+        training.Recipe(route_gradient="straight-through", fast=True)
+
+
 def test_paper1_is_the_first_papers_setting():
     recipe = training.paper1()
     assert (recipe.optimizer, recipe.learning_rate, recipe.batch_size) == (optim.SGD(), 0.2, 256)
