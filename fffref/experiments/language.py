@@ -28,6 +28,15 @@ ARMS = {
     "PathFFF 16 x 5 levels": {"ff": "path", "trees": 16, "depth": 4},
     "PathFFF 64 x 3 levels": {"ff": "path", "trees": 64, "depth": 2},
     **{
+        f"PathFFF {trees} x {depth + 1} levels, routing gradient": {
+            "ff": "path",
+            "trees": trees,
+            "depth": depth,
+            "route_gradient": "straight-through",
+        }
+        for trees, depth in ((1, 8), (16, 4), (64, 2))
+    },
+    **{
         f"LeafFFF depth {depth}, leaves of {width}": {"ff": "leaf", "depth": depth, "leaf_width": width}
         for depth, width in ((3, 64), (4, 32), (6, 8))
     },
@@ -35,6 +44,8 @@ ARMS = {
 }
 RIVALS = {  # the dense layer that engages as many neurons
     "PathFFF 1 x 9 levels": "dense 9", "PathFFF 16 x 5 levels": "dense 80", "PathFFF 64 x 3 levels": "dense 192",
+    "PathFFF 1 x 9 levels, routing gradient": "dense 9", "PathFFF 16 x 5 levels, routing gradient": "dense 80",
+    "PathFFF 64 x 3 levels, routing gradient": "dense 192",
     "LeafFFF depth 3, leaves of 64": "dense 67", "LeafFFF depth 4, leaves of 32": "dense 36",
     "LeafFFF depth 6, leaves of 8": "dense 14", "MoE 2 of 16, experts of 32": "dense 67",
 }  # fmt: skip

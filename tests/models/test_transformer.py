@@ -267,3 +267,17 @@ def test_initial_values_are_as_said_and_a_seed_gives_a_model(ff):
 def test_arrays_of_parts_must_fit_together():
     with pytest.raises(ValueError, match=r"bias must have shape \(3\), got \(4,\)"):
         parts.Norm(np.zeros(3), np.zeros(4))
+
+
+def test_the_gradient_of_routing_reaches_the_trees(rng):
+    model, ids = model_of(rng, ff="path", route_gradient="straight-through"), rng.integers(0, 7, (2, 5))
+    expected = replace(model, route_gradient=None)
+    for view in (model, compiled(model)):
+        _, tape, dlogits = objective(view, ids, ids)
+        grads = view.backward(tape, dlogits)
+        last = grads.blocks[1].ff
+        plain = expected.backward(tape, dlogits).blocks[1].ff
+        assert not np.allclose(last.in_weight, plain.in_weight)  # a logit is to blame for where it sends a sample
+        np.testing.assert_allclose(last.out_weight, plain.out_weight, rtol=1e-10)  # what comes behind is the same
+    with pytest.raises(ValueError, match="route_gradient must be one of None, 'straight-through'"):
+        replace(SMALL, route_gradient="soft")
