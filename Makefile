@@ -25,9 +25,11 @@ book: .venv/.installed-book
 	$(BIN)/python scripts/book.py
 
 bench: .venv/.installed
+	$(BIN)/python -m pip install -q -e ".[bench]"
 	$(BIN)/python benchmarks/fast_path.py
 
 bench-full: .venv/.installed
+	$(BIN)/python -m pip install -q -e ".[bench]"
 	$(BIN)/python benchmarks/fast_path.py --full
 	for script in variants start_up train_step; do $(BIN)/python benchmarks/$$script.py || exit 1; done
 

@@ -3,16 +3,20 @@
 Each fault replaces a piece of a module's text; the broken module is run beside the good one, never in its place.
 """
 
+import concurrent.futures
+import dataclasses
 import importlib.util
 import pathlib
 import sys
+import threading
 
 import cases
+import numba
 import numpy as np
 import pytest
 
 import fffref
-from fffref import algorithms, gradcheck
+from fffref import PathFFF, algorithms, fast, gradcheck
 from fffref.layers.choices import Choices
 from fffref.training import losses
 
@@ -30,10 +34,12 @@ def module_with(name, old=None, new=None):
     spec = importlib.util.spec_from_loader(mutant, loader=None)
     module = importlib.util.module_from_spec(spec)
     sys.modules[mutant] = module  # dataclasses look their module up
-    try:
-        exec(compile(text, mutant, "exec"), vars(module))
-    finally:
-        del sys.modules[mutant]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(numba.config, "DISABLE_JIT", name == "kernels")  # as plain Python
+        try:
+            exec(compile(text, mutant, "exec"), vars(module))
+        finally:
+            del sys.modules[mutant]
     return module
 
 
@@ -194,7 +200,157 @@ def verify_optim(module):
     near(one.in_bias, np.full(3, 1 - 0.1 * 0.5 - 0.1))
 
 
-FOUND = (AssertionError, TypeError, ValueError, KeyError, pytest.fail.Exception)  # what a check may say
+FOUND = (AssertionError, TypeError, ValueError, KeyError, IndexError, pytest.fail.Exception)  # what a check may say
+def verify_kernels(module):
+    """Every kernel, run as plain Python, against the loops and the reference; ties, sorted walks, backward passes."""
+    rng = np.random.default_rng(0)
+    layer = cases.make("PathFFF", rng, n_in=3, n_out=2, depth=3, width=2)
+    flat = [array.reshape(-1, *array.shape[2:]) for array in layer.arrays().values()]
+    weights = module.PathWeights(*flat, 2, module.GELU)
+    x = rng.standard_normal((module.FEW_ROWS + 7, 3))
+    x[5] = 0
+    for w, tree in ((weights, layer), (module.PathWeights(*map(np.zeros_like, flat), 2, 3), layer.map(np.zeros_like))):
+        outputs, nodes = algorithms.FFF_I(x[:9], tree)
+        for row, output in zip(x[:9], outputs, strict=True):
+            for kernel in (module.cmm, module.cmm_by_level):
+                y = np.full(2, np.nan)
+                kernel(w, row, y)
+                near(y, output)
+        for rows in (x[:9], x):
+            node, logit, hidden = np.zeros((len(rows), 8), np.intp), np.zeros((len(rows), 8)), np.zeros((len(rows), 8))
+            y = np.full((len(rows), 2), np.nan)
+            module.path_rows(w, rows, node, logit, hidden, y)
+            near(y[:9], outputs)
+            near(node[:9].reshape(9, 2, 4) - [[0], [15]], nodes)
+            near(hidden, tree.forward(rows)[1].hidden)
+    one_tree = cases.make("PathFFF", rng, n_in=3, n_out=2, depth=3, width=1)
+    w = module.PathWeights(*(array[0] for array in one_tree.arrays().values()), 1, module.GELU)
+    order, node, logit = np.zeros(len(x), np.intp), np.zeros((len(x), 4), np.intp), np.zeros((len(x), 4))
+    module.descend(module.Trees(w.in_weight, w.in_bias, 1, False), x, node, logit, order)
+    near(np.sort(order), np.arange(len(x)))
+    assert (np.diff(node[order, -1]) >= 0).all()  # neighbours end together
+    y = np.full((len(x), 2), np.nan)
+    module.path_rows(w, x, node, logit, logit.copy(), y)
+    near(y, one_tree.forward(x)[0])
+
+    leaves = cases.make("LeafFFF", rng, n_in=3, n_out=2, depth=3, width=6)
+    for tree in (leaves, leaves.map(np.zeros_like)):
+        w = module.LeafWeights(*tree.arrays().values(), module.GELU)
+        y, leaf = np.full((len(x), 2), np.nan), np.zeros(len(x), np.intp)
+        module.leaf_rows(w, x, leaf, y)
+        near(y[:9], [algorithms.FORWARD_I(row, tree)[0] for row in x[:9]])
+        near(leaf, tree.route(x))
+        for i in range(9):
+            module.leaf_one(w, x[i], y[i])
+            near(y[i], algorithms.FORWARD_I(x[i], tree)[0])
+    z = rng.normal(0, 3, 60).astype(np.float32)
+    for kind, function in ((module.GELU, "gelu"), (module.TANH, "tanh"), (module.RELU, "relu"), (module.IDENTITY, "identity")):
+        hidden = np.zeros_like(z)
+        module.activate(kind, z, hidden)
+        np.testing.assert_allclose(hidden, [algorithms.Activation(function, float(v)) for v in z], rtol=1e-5, atol=1e-15)
+        module.activate(kind, np.float32([np.nan, 0]), hidden[:2])
+        assert np.isnan(hidden[0]) and hidden[1] == 0
+    logit = rng.standard_normal((4, 3))
+    expected = np.tanh(logit + [1, 2, 3])
+    module.activate_rows(np.array([1.0, 2, 3]), module.TANH, logit)
+    near(logit, expected)
+
+    key, start, order = np.array([2, 0, 2, 1, 0]), np.zeros(5, np.intp), np.zeros(5, np.intp)
+    module.sort_by_key(key, start, order)
+    near(start, [0, 2, 3, 5, 5])
+    near(order, [1, 4, 3, 0, 2])
+    dy, sums, dots = rng.standard_normal((2, 2)), np.zeros((2, 2)), np.full(6, np.nan)
+    module.visit_dots(dy, flat[2], np.arange(6), dots, np.array([5, 4, 3, 2, 1, 0]))
+    near(dots, (dy[[0, 0, 0, 1, 1, 1]] * flat[2][:6]).sum(1))
+    module.combine_rows(np.array([1.0, 2, 3]), np.array([4, 0, 2]), flat[2], np.array([0, 2, 3]), sums)
+    near(sums, [flat[2][4] + 2 * flat[2][0], 3 * flat[2][2]])
+
+
+def verify_path(module):
+    """The compiled path's gradients and answers are the reference's, by any number of threads."""
+    fast.jit.register(PathFFF)(fast.path.FastPath)  # the broken one has registered itself
+    rng = np.random.default_rng(0)
+    layer = cases.make("PathFFF", rng, n_in=3, n_out=2, depth=3, width=2)
+    x, dy = rng.standard_normal((300, 3)), rng.standard_normal((300, 2))
+    expected, expected_dx = layer.backward(layer.forward(x)[1], dy)
+    for threads in (1, 3):
+        compiled = module.FastPath(layer, threads)
+        near(compiled.route(x), layer.route(x))
+        near(compiled(x), layer.forward(x)[0])
+        grads, dx = compiled.backward(compiled.forward(x)[1], dy)
+        near(dx, expected_dx)
+        for name, rows in grads.arrays().items():
+            near(rows.dense(), getattr(expected, name))
+    _, tape = compiled.forward(x)
+    for field, value in (("node", tape.node + 30), ("node", tape.node - 1), ("node", tape.node * 1.0), ("lead", (1,)),
+                         ("logit", tape.logit[:1]), ("hidden", tape.hidden.astype(np.float32)), ("x", tape.x[:3])):  # fmt: skip
+        with pytest.raises((TypeError, ValueError), match="another layer"):
+            compiled._checked(dataclasses.replace(tape, **{field: value}))  # and no kernel, which would trust it
+
+
+class FailsInHelpers:
+    """Work that fails in the first thread that is not the main one, for which the main one waits."""
+
+    def __init__(self):
+        self.failed = threading.Event()
+
+    def __call__(self, item):
+        if threading.current_thread() is threading.main_thread():
+            assert self.failed.wait(60)
+        else:
+            self.failed.set()
+            raise ZeroDivisionError
+
+
+def verify_base(module):
+    """Rows are shared out whole and once each; outputs that overlap are refused; what is plain is not copied."""
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        done = []
+        module.share_out(done.append, range(50), pool, 3)
+        assert sorted(done) == list(range(50))
+        with pytest.raises(ZeroDivisionError):
+            module.share_out(FailsInHelpers(), range(50), pool, 3)
+    read_only = np.arange(6.0).reshape(2, 3)
+    read_only.setflags(write=False)
+    assert np.shares_memory(module.plain(read_only), read_only) and module.plain(read_only).flags.carray
+    assert not np.shares_memory(module.plain(read_only.T), read_only)
+    near(module.plain(read_only.T), read_only.T)
+    memory = np.zeros(12)
+    for inputs in ({"x": memory[3:9]}, {"x": np.ones(3), "in_bias": memory[5:6]}):
+        with pytest.raises(ValueError, match="overlap"):
+            module.check_output(memory[:6], (6,), np.float64, inputs)
+    for array in (np.zeros(3, ">f8"), np.ma.zeros(3), np.zeros(3, np.float32), np.zeros((3, 4))[:, ::2]):
+        with pytest.raises((TypeError, ValueError), match="byte order|plain|contiguous"):
+            module.shared("in_bias", array, np.dtype(getattr(array, "dtype", float)) if array.dtype != "f4" else np.dtype(float))
+    for shape in ((7, 200), (2, 3)):
+        y = module.empty_on_a_line(shape, np.dtype(np.float64))
+        assert y.shape == shape and y.flags.carray and (y.nbytes < 4096 or y.ctypes.data % 64 == 0)
+
+
+def verify_registers(module):
+    """Compiled anew: sums over whole registers and over what remains, one row or four, in one order."""
+    rng = np.random.default_rng(0)
+    x, rows = (rng.standard_normal((6, 150)).astype(np.float32) for _ in range(2))
+    h, n, i = rng.standard_normal((6, 20)).astype(np.float32), np.tile(rng.integers(0, 6, 20), (6, 1)), (3, 0, 5, 2)
+
+    @numba.njit
+    def run(x, rows, h, n, i, y, z, four, one):
+        for q in range(6):
+            module.combine(h, n, rows, y, (q,), False)
+        module.combine_four(h, i, n, rows, z, False)
+        for q in range(6):
+            four[q] = module.dot_four(x, i, rows, (q, q, 2, 3))[0]
+            one[q] = module.dot(x[3], rows[q])
+
+    four, one = np.empty(6, np.float32), np.empty(6, np.float32)
+    y, z = np.full_like(x, np.nan), np.full_like(x, np.nan)
+    run(x, rows, h, n, i, y, z, four, one)
+    np.testing.assert_allclose(one, rows @ x[3], rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(four, one)
+    np.testing.assert_allclose(y, h @ rows[n[0]], rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(z[list(i)], y[list(i)])
+    assert np.isnan(z[[1, 4]]).all()
+
 
 VERIFY = {name.removeprefix("verify_"): function for name, function in globals().items() if name.startswith("verify_")}
 
@@ -252,6 +408,53 @@ FAULTS = {
     "a decision is to blame for its own neuron": ("path_fff", "[..., ::-1] - gains", "[..., ::-1]"),
     "the way not taken ends too soon": ("path_fff", "sibling, D - 1 - t)", "sibling, D - 2 - t)"),
     "the slope of a rounded sigmoid": ("path_fff", "dlogit = dlogit + slope * self", "dlogit = dlogit + self"),
+    # kernels, run as plain Python
+    "children exchanged, one sample": ("kernels", "n = 2 * n + 1 + goes_right(z, tie_right)", "n = 2 * n + 2 - goes_right(z, tie_right)"),
+    "children exchanged, batch": ("kernels", "return 2 * row + 1 + goes_right(z, trees.tie_right) - base", "return 2 * row + 2 - goes_right(z, trees.tie_right) - base"),
+    "children exchanged, by level": ("kernels", "n = 2 * n + 1 + (logit[0] > 0)", "n = 2 * n + 1 + (logit[0] < 0)"),
+    "bias missing, one sample": ("kernels", "z = dot(x, weight[row]) + bias[row]", "z = dot(x, weight[row])"),
+    "bias missing, batch": ("kernels", "z = product + trees.bias[row]", "z = product"),
+    "NaN or a tie goes right": ("kernels", "return (z > 0) | (tie_right & (z == 0))", "return not z < 0"),
+    "ties go left in leaf trees": ("kernels", "trees.tie_right) - base\n\n\ndef stands", "False) - base\n\n\ndef stands"),
+    "the second half starts elsewhere": ("kernels", "return 2 * node[i, t - 1] + 1 + goes_right(logit[i, t - 1], trees.tie_right) - base", "return 2 * node[i, t - 1] + 1 - base"),
+    "the second tree's base forgotten": ("kernels", "base, first = k * M, k * D", "base, first = 0 * M, k * D"),
+    "one row in five forgotten": ("kernels", "for r in range(whole, B):\n        i0", "for r in range(whole, B - 1):\n        i0"),
+    "four rows are one": ("kernels", "four = i, order[r + 1], order[r + 2], order[r + 3]", "four = i, order[r + 1], order[r + 1], order[r + 3]"),
+    "strangers are added up together": ("kernels", "and node[order[r + count], -1] == node[i, -1]", "and node[i, -1] == node[i, -1]"),
+    "two trees are added up as one": ("kernels", "if weights.n_trees == 1:", "if True:"),
+    "rows sorted upside down": ("kernels", "order[put[key[v]]] = v", "order[len(order) - 1 - put[key[v]]] = v"),
+    "a key's place not moved on": ("kernels", "put[key[v]] += 1", "put[key[v]] += 0"),
+    "logit for activation": ("kernels", "activate(weights.kind, logit.reshape(-1), hidden.reshape(-1))", "hidden[:] = logit"),
+    "relu loses NaN": ("kernels", "0 * logit[j] if logit[j] <= 0 else logit[j]", "max(0.0, logit[j])"),
+    "gelu's half dropped": ("kernels", "0.5 * logit[j] * math.erfc", "logit[j] * math.erfc"),
+    "gelu's polynomial, one digit": ("kernels", "0.10661155730485916", "0.10671155730485916"),
+    "gelu's exponent off by one": ("kernels", "(127 - k) << 23", "(126 - k) << 23"),
+    "the neighbouring leaf": ("kernels", "dense_one(leaf_of(weights, n - N), x, y)", "dense_one(leaf_of(weights, (n - N) ^ 1), x, y)"),
+    "leaf number off, batch": ("kernels", "goes_right(logit[i, d - 1], True) - N", "goes_right(logit[i, d - 1], False) - N"),
+    "leaf in bias missing, kernel": ("kernels", "hidden[n] += weights.in_bias[n]", "hidden[n] += 0"),
+    "leaf out bias missing, kernel": ("kernels", "y[o] += weights.out_bias[o]", "y[o] += 0"),
+    "the last neurons forgotten": ("kernels", "for n in range(four, w):", "for n in range(w, w):"),
+    "dense bias missing, kernel": ("kernels", "logit[i, j] += bias[j]", "logit[i, j] += 0"),
+    "visits of the first sample only": ("kernels", "dot(dy[v // length], out_weight[node[v]])", "dot(dy[0], out_weight[node[v]])"),
+    "sums begin one late": ("kernels", "slice(start[r], start[r + 1])", "slice(start[r] + 1, start[r + 1])"),
+    # the compiled path and what it shares
+    "activation's slope dropped, compiled": ("path", "dlogit *= activations.get(self.layer.activation).derivative(tape.logit).reshape(-1)", "pass"),
+    "logit for hidden, compiled": ("path", "dlogit[visit], tape.hidden.reshape(-1)[visit]", "dlogit[visit], tape.logit.reshape(-1)[visit]"),
+    "a thread's first neuron lost": ("path", "part = start[first : last + 1], slice(first, last)", "part = start[first : last + 1], slice(first, last - 1)"),
+    "dx by output weights' order": ("path", "np.arange(B + 1) * self._length", "np.arange(B + 1) * (self._length - 1)"),
+    "routes counted over all trees": ("path", "node - len(W.in_weight) // K * np.arange(K)[:, None]", "node"),
+    "nodes beyond the layer accepted": ("path", "<= node.max() < len(self.weights.in_weight)", "<= node.max() < 2**40"),
+    "negative nodes accepted": ("path", "not 0 <= node.min() <=", "not -9 <= node.min() <="),
+    "nodes of any dtype accepted": ("path", 'node.dtype.kind not in "iu"', 'node.dtype.kind not in "iuf"'),
+    "an item handed out twice": ("base", "waiting_items = iter(items)", "waiting_items = [*items, 0]"),
+    "helpers' errors lost": ("base", "helper.result()", "helper.exception()"),
+    "out over the weights accepted": ("base", "for name, array in inputs.items():", "for name, array in list(inputs.items())[:1]:"),
+    "big-endian weights accepted": ("base", " or not array.dtype.isnative", ""),
+    "memory off the line": ("base", 'start = -memory.__array_interface__["data"][0] % CACHE_LINE', "start = 8"),
+    "registers: a running sum forgotten": ("registers", "result = total(plus(plus(s0, s1), plus(s2, s3)))", "result = total(plus(plus(s0, s1), s2))"),
+    "registers: what remains forgotten": ("registers", "result += a[j] * b[j]\n            j += 1", "j += 1"),
+    "registers: one order for one row, another for four": ("registers", "r0 = total(plus(plus(s0[0], s1[0]), plus(s2[0], s3[0])))", "r0 = total(plus(s0[0], plus(s1[0], plus(s2[0], s3[0]))))"),
+    "registers: rows beyond sixteen forgotten": ("registers", "if first > 0:\n            s0, s1", "if first > 99:\n            s0, s1"),
     # wrong by one in two thousand
     "one in two thousand": ("leaf_fff", "node_bias=dnode.sum(0)", "node_bias=1.0005 * dnode.sum(0)"),
 }  # fmt: skip

@@ -2,7 +2,7 @@
 
 Plain functions of flat typed arrays, to be read and run as Python; the loop at the end of the file makes `NAME_jit`
 of each `NAME`. A kernel fills the arrays that it is given and trusts them; `base.py` and its neighbours check,
-allocate and call. Sums are added up in one order (`vectors.py`), so that a row's answer is the same bits alone, in a
+allocate and call. Sums are added up in one order (`registers.py`), so that a row's answer is the same bits alone, in a
 batch, and by any number of threads.
 
 The ladder, from what the paper says to what is shipped:
@@ -26,9 +26,9 @@ import numpy as np
 from numba import njit
 from numba.extending import register_jitable
 
-from .vectors import combine, combine_four, dot, dot_four, fence, prefetch
+from .registers import combine, combine_four, dot, dot_four, fence, prefetch
 
-VECTORS = "6a165d121241"  # digest of vectors.py: Numba's cache sees edits in this file alone
+REGISTERS = "2a83f4333cb5"  # digest of registers.py: Numba's cache sees edits in this file alone
 FLAGS = {"nsz", "contract"}  # a product and a sum may be fused, sums keep their order, NaN and inf their meaning
 OPTIONS = {"fastmath": FLAGS, "nogil": True, "error_model": "numpy"}
 IDENTITY, RELU, TANH, GELU = range(4)
@@ -201,7 +201,7 @@ def cmm(weights, x, y):
     node, logit = np.empty(length, np.intp), np.empty(length, x.dtype)
     walk(Trees(weights.in_weight, weights.in_bias, weights.n_trees, False), x, node, logit)
     activate(weights.kind, logit, logit)
-    combine(logit, node, weights.out_weight, y, False)
+    combine(logit, node, weights.out_weight, y, (), False)
 
 
 def dense_row(weights, neurons, x, i, hidden, y):
@@ -220,7 +220,7 @@ def dense_row(weights, neurons, x, i, hidden, y):
     for n in range(w):
         hidden[n] += weights.in_bias[n]
     activate(weights.kind, hidden, hidden)
-    combine(hidden, neurons, weights.out_weight, y, False)
+    combine(hidden, neurons, weights.out_weight, y, (), False)
     for o in range(len(y)):
         y[o] += weights.out_bias[o]
 
@@ -367,24 +367,24 @@ def add_up(weights, order, node, hidden, y):
             while count < 4 and r + count < B and node[order[r + count], -1] == node[i, -1]:
                 count += 1
         if far and r + count < B:
-            ask_for_next(weights.out_weight, node[i], node[order[r + count]])
+            ask_for_next(weights.out_weight, node, i, order[r + count])
         if count == 4:
             four = i, order[r + 1], order[r + 2], order[r + 3]
-            combine_four(hidden, four, node[i], weights.out_weight, y, past_caches)
+            combine_four(hidden, four, node, weights.out_weight, y, past_caches)
         else:
             for q in range(r, r + count):
-                combine(hidden[order[q]], node[i], weights.out_weight, y[order[q]], past_caches)
+                combine(hidden, node, weights.out_weight, y, (order[q],), past_caches)
         r += count
     if past_caches:
         fence()
 
 
-def ask_for_next(rows, here, there):
-    """Ask for the rows of the next path that this one does not have."""
-    for t in range(len(here) - 1, -1, -1):
-        if there[t] == here[t]:
+def ask_for_next(rows, node, i, following):
+    """Ask for the rows of the following path that sample i's does not have."""
+    for t in range(node.shape[1] - 1, -1, -1):
+        if node[following, t] == node[i, t]:
             break
-        prefetch(rows, there[t], 0, rows.shape[1])
+        prefetch(rows, node[following, t], 0, rows.shape[1])
 
 
 def leaf_routes(trees, x, leaf):
@@ -441,7 +441,7 @@ def combine_rows(h, n, rows, start, y):
     """y[r] = sum of h[j] rows[n[j]] over start[r] <= j < start[r + 1]."""
     for r in range(len(y)):
         span = slice(start[r], start[r + 1])
-        combine(h[span], n[span], rows, y[r], False)
+        combine(h[span], n[span], rows, y[r], (), False)
 
 
 # ---------------------------------------------------------------------- compiled

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .. import checks
+from ..layers.record import Rows
 
 BLOCK = 1 << 14  # numbers at a time: temporaries stay in the cache
 

@@ -16,7 +16,6 @@ from fffref.layers.activations import ACTIVATIONS
 from fffref.layers.record import Rows
 
 
-
 def steps(layer, x, dy):
     """Gradients of the reference, and of the compiled layer."""
     fast = fffref.jit(layer)

@@ -22,7 +22,6 @@ from fffref import LeafFFF
 from fffref.fast import kernels
 from fffref.layers import tree
 
-
 WHOLE = """
 import numpy as np, fffref, sys
 sys.path.insert(0, {tests!r})
@@ -195,9 +194,9 @@ from llvmlite import ir
 def gone(*_, **__): raise AttributeError("declare_intrinsic has moved")
 ir.Module.declare_intrinsic, kept = gone, ir.Module.declare_intrinsic
 import numba
-from fffref.fast import vectors
+from fffref.fast import registers
 def ask(x):
-    vectors.prefetch(x, 0, 0, x.shape[1])
+    registers.prefetch(x, 0, 0, x.shape[1])
     return x[0, 0]
 try:
     print(numba.njit(ask)(np.ones((2, 40))))
@@ -208,7 +207,7 @@ finally:
     assert done.stdout == "1.0\n", done.stderr[-2000:]
 
 
-def test_the_cache_of_kernels_knows_the_vectors():
-    """Numba looks at the text of `kernels.py` alone: whoever edits `vectors.py` writes its new digest there."""
-    text = pathlib.Path(kernels.__file__).with_name("vectors.py").read_bytes()
-    assert kernels.VECTORS == hashlib.sha256(text).hexdigest()[:12]
+def test_the_cache_of_kernels_knows_the_registers():
+    """Numba looks at the text of `kernels.py` alone: whoever edits `registers.py` writes its new digest there."""
+    text = pathlib.Path(kernels.__file__).with_name("registers.py").read_bytes()
+    assert kernels.REGISTERS == hashlib.sha256(text).hexdigest()[:12]

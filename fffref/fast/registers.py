@@ -289,8 +289,12 @@ def _step_four_compiled(x, i, weight, n, j, sums):
 AT_A_TIME = 16  # rows that are added up before y goes back to memory
 
 
-def combine(h, n, rows, y, past_caches):
-    """y = sum of h[j] rows[n[j]]. `past_caches`: y starts on a cache line, and nobody needs it soon."""
+def combine(h, n, rows, y, at, past_caches):
+    """y[at] = sum of h[at][j] rows[n[at][j]]; `at` is () where h, n and y are one row, else (row,).
+
+    `past_caches`: y starts on a cache line, and nobody needs it soon.
+    """
+    h, n, y = h[at], n[at], y[at]
     y[:] = 0
     for j in range(len(n)):
         for o in range(len(y)):
@@ -298,69 +302,69 @@ def combine(h, n, rows, y, past_caches):
 
 
 @overload(combine, jit_options=ORDERED)
-def _combine(h, n, rows, y, past_caches):
+def _combine(h, n, rows, y, at, past_caches):
     lanes = lanes_of(y)
 
-    def vectors(h, n, rows, y, past_caches):
+    def vectors(h, n, rows, y, at, past_caches):
         """Four registers of y at a time stay where they are while all rows are added."""
-        last = 0
-        while last < len(n) or last == 0:
-            first, last = last, min(last + AT_A_TIME, len(n))
-            streamed = past_caches and last == len(n)
+        last, length, O = 0, n.shape[-1], y.shape[-1]
+        while last < length or last == 0:
+            first, last = last, min(last + AT_A_TIME, length)
+            streamed = past_caches and last == length
             o = 0
-            while o + 4 * lanes <= len(y):
-                _combine_registers(h, n, rows, y, (first, last, o), streamed)
+            while o + 4 * lanes <= O:
+                _combine_registers(h, n, rows, y, at, (first, last, o, streamed))
                 o += 4 * lanes
-            while o < len(y):
-                value = y[o] if first > 0 else y.dtype.type(0)
+            while o < O:
+                value = y[at + (o,)] if first > 0 else y.dtype.type(0)
                 for j in range(first, last):
-                    value += h[j] * rows[n[j], o]
-                y[o] = value
+                    value += h[at + (j,)] * rows[n[at + (j,)], o]
+                y[at + (o,)] = value
                 o += 1
-            if last == len(n):
+            if last == length:
                 break
 
     return vectors
 
 
-def _combine_registers(h, n, rows, y, span, streamed):
+def _combine_registers(h, n, rows, y, at, span):
     """Add rows `span[0]` to `span[1]` of the list to the four registers of y that begin at `span[2]`."""
 
 
 @overload(_combine_registers, inline="always")
-def _combine_registers_compiled(h, n, rows, y, span, streamed):
+def _combine_registers_compiled(h, n, rows, y, at, span):
     lanes = lanes_of(y)
 
-    def registers(h, n, rows, y, span, streamed):
-        first, last, o = span
+    def registers(h, n, rows, y, at, span):
+        first, last, o, streamed = span
         o1, o2, o3 = o + lanes, o + 2 * lanes, o + 3 * lanes
         s0 = s1 = s2 = s3 = everywhere(y.dtype.type(0))
         if first > 0:
-            s0, s1, s2, s3 = load(y, (o,)), load(y, (o1,)), load(y, (o2,)), load(y, (o3,))
+            s0, s1, s2, s3 = load(y, at + (o,)), load(y, at + (o1,)), load(y, at + (o2,)), load(y, at + (o3,))
         for j in range(first, last):
-            weight, row = everywhere(h[j]), n[j]
+            weight, row = everywhere(h[at + (j,)]), n[at + (j,)]
             s0 = multiply_add(weight, load(rows, (row, o)), s0)
             s1 = multiply_add(weight, load(rows, (row, o1)), s1)
             s2 = multiply_add(weight, load(rows, (row, o2)), s2)
             s3 = multiply_add(weight, load(rows, (row, o3)), s3)
         if streamed:
-            stream(y, (o,), s0)
-            stream(y, (o1,), s1)
-            stream(y, (o2,), s2)
-            stream(y, (o3,), s3)
+            stream(y, at + (o,), s0)
+            stream(y, at + (o1,), s1)
+            stream(y, at + (o2,), s2)
+            stream(y, at + (o3,), s3)
         else:
-            store(y, (o,), s0)
-            store(y, (o1,), s1)
-            store(y, (o2,), s2)
-            store(y, (o3,), s3)
+            store(y, at + (o,), s0)
+            store(y, at + (o1,), s1)
+            store(y, at + (o2,), s2)
+            store(y, at + (o3,), s3)
 
     return registers
 
 
 def combine_four(h, i, n, rows, y, past_caches):
-    """Four rows of y that add up the same `rows`: y[i[q]] = sum of h[i[q], j] rows[n[j]]. Each is read once for four."""
+    """Four rows of y that add up the same `rows`, n[i[q]] being equal for all of them: each is read once for four."""
     for q in range(4):
-        combine(h[i[q]], n, rows, y[i[q]], past_caches)
+        combine(h, n, rows, y, (i[q],), past_caches)
 
 
 @overload(combine_four, jit_options=ORDERED)
@@ -373,18 +377,19 @@ def _combine_four(h, i, n, rows, y, past_caches):
         o = 0
         while o + 2 * lanes <= y.shape[1]:
             left = right = (zero, zero, zero, zero)
-            for j in range(len(n)):
+            for j in range(n.shape[1]):
+                row = n[i[0], j]
                 four = (everywhere(h[i[0], j]), everywhere(h[i[1], j]), everywhere(h[i[2], j]), everywhere(h[i[3], j]))
-                left = _add_to_four(four, load(rows, (n[j], o)), left)
-                right = _add_to_four(four, load(rows, (n[j], o + lanes)), right)
+                left = _add_to_four(four, load(rows, (row, o)), left)
+                right = _add_to_four(four, load(rows, (row, o + lanes)), right)
             _put_four(y, i, o, left, past_caches)
             _put_four(y, i, o + lanes, right, past_caches)
             o += 2 * lanes
         while o < y.shape[1]:
             for q in range(4):
                 value = y.dtype.type(0)
-                for j in range(len(n)):
-                    value += h[i[q], j] * rows[n[j], o]
+                for j in range(n.shape[1]):
+                    value += h[i[q], j] * rows[n[i[0], j], o]
                 y[i[q], o] = value
             o += 1
 
