@@ -91,11 +91,13 @@ class Run:
 
     def sizes(self, n_tokens):
         """Return the model's `Sizes`."""
-        return Sizes(vocabulary=n_tokens, initial=self.initial, ff_bias=self.initial == "uniform", **ARMS[self.arm])
+        options = {name: value for name, value in ARMS[self.arm].items() if name != "route_gradient"}
+        return Sizes(vocabulary=n_tokens, initial=self.initial, ff_bias=self.initial == "uniform", **options)
 
     def recipe(self):
         """Return how it is trained, see `models.text.recipe`."""
-        return text.recipe(ARMS[self.arm]["ff"], self.learning_rate, self.batch_size)
+        arm = ARMS[self.arm]
+        return text.recipe(arm["ff"], self.learning_rate, self.batch_size, arm.get("route_gradient"))
 
 
 def execute(run):

@@ -37,8 +37,6 @@ class Sizes:
         nanoGPT does, normal with 0.02, less for what is added to the residual stream, biases 0.
     ff_bias : bool
         Whether a dense FF layer has biases; the released form of crammedBERT has none.
-    route_gradient : {None, "straight-through"}
-        As in `PathFFF.backward`.
     """
 
     vocabulary: int
@@ -56,7 +54,6 @@ class Sizes:
     activation: str = "gelu"
     initial: str = "uniform"
     ff_bias: bool = False
-    route_gradient: str | None = None
 
     def __post_init__(self):
         """Refuse sizes that are none."""
@@ -65,7 +62,6 @@ class Sizes:
         checks.integer("depth", self.depth, 0)
         checks.one_of("ff", self.ff, KINDS)
         checks.one_of("initial", self.initial, INITIAL)
-        checks.one_of("route_gradient", self.route_gradient, (None, "straight-through"))
         if self.hidden % self.heads:
             raise ValueError(f"heads must divide hidden, got {self.heads} and {self.hidden}")
 
@@ -95,7 +91,7 @@ def draw(rng, sizes, dtype=np.float32):
     embedding = Embedding(words, np.full(1, H**-0.5, dtype), _norm(H, dtype))
     return Transformer(
         embedding, blocks, _norm(H, dtype), max_length=sizes.context, causal=sizes.causal,
-        ff_bias=sizes.ff_bias, eps=1e-5, route_gradient=sizes.route_gradient,
+        ff_bias=sizes.ff_bias, eps=1e-5,
     )  # fmt: skip
 
 

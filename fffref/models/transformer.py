@@ -69,8 +69,6 @@ class Transformer(Record):
         Whether biases of a `DenseFF` are trained; a crammedBERT has none, they stay 0.
     eps : float
         Added to the variance in every norm.
-    route_gradient : {None, "straight-through"}
-        As in `PathFFF.backward`, for FF layers of this class.
 
     Notes
     -----
@@ -88,7 +86,6 @@ class Transformer(Record):
     causal: bool = False
     ff_bias: bool = False
     eps: float = 1e-12
-    route_gradient: str | None = None
 
     # ------------------------------------------------------------------ inference
 
@@ -313,8 +310,7 @@ def backward(model, ffs, tape, dlogits, extra=None):
     for block, ff, kept, more in reversed(list(zip(model.blocks, ffs, tape.blocks, extra, strict=True))):
         norm2 = grads = None
         if ff is not None:
-            routing = {"route_gradient": model.route_gradient} if isinstance(ff, PathFFF) else {}
-            grads, dy = ff.backward(kept.ff, dx, **more, **routing)
+            grads, dy = ff.backward(kept.ff, dx, **more)
             norm2, dy = parts.layer_norm_backward(kept.norm2, block.norm2, dy)
             dx = dx + dy
         mixing, dy = parts.attention_backward(kept.attention, block.attention, dx)
@@ -384,15 +380,15 @@ class InTraining:
 @compiled.register
 def _(model: Transformer):
     """Path trees compute what they visit; other layers, and they are the larger part, their GELU."""
-    return InTraining(model, [_in_training(ff, model.route_gradient) for ff in model.ffs()])
+    return InTraining(model, [_in_training(ff) for ff in model.ffs()])
 
 
-def _in_training(ff, route_gradient):
-    """An FF layer as `InTraining` runs it; the compiled tree has no gradient of its routing."""
+def _in_training(ff):
+    """An FF layer as `InTraining` runs it."""
     from ..fast.gelu import quick  # imported where needed: Numba takes its time
 
     if isinstance(ff, PathFFF):
-        return compiled(ff) if route_gradient is None else ff
+        return compiled(ff)
     return None if ff is None else quick(ff)
 
 

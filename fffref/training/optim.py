@@ -209,7 +209,7 @@ class Adam(Optimizer):
 
 
 @dataclass(frozen=True)
-class Clipped:
+class Clipped(Optimizer):
     """An optimiser whose gradients are shortened to a length: g <- g min(1, length / |g|), |g| over all arrays.
 
     Parameters

@@ -270,14 +270,10 @@ def test_arrays_of_parts_must_fit_together():
 
 
 def test_the_gradient_of_routing_reaches_the_trees(rng):
-    model, ids = model_of(rng, ff="path", route_gradient="straight-through"), rng.integers(0, 7, (2, 5))
-    expected = replace(model, route_gradient=None)
-    for view in (model, compiled(model)):
-        _, tape, dlogits = objective(view, ids, ids)
-        grads = view.backward(tape, dlogits)
-        last = grads.blocks[1].ff
-        plain = expected.backward(tape, dlogits).blocks[1].ff
-        assert not np.allclose(last.in_weight, plain.in_weight)  # a logit is to blame for where it sends a sample
-        np.testing.assert_allclose(last.out_weight, plain.out_weight, rtol=1e-10)  # what comes behind is the same
-    with pytest.raises(ValueError, match="route_gradient must be one of None, 'straight-through'"):
-        replace(SMALL, route_gradient="soft")
+    model, ids = model_of(rng, ff="path"), rng.integers(0, 7, (2, 5))
+    settings = Recipe(route_gradient="straight-through").at(0)
+    _, tape, dlogits = objective(model, ids, ids)
+    value, extra = penalty(model, tape, settings)
+    routed, plain = model.backward(tape, dlogits, **extra).blocks[1].ff, model.backward(tape, dlogits).blocks[1].ff
+    assert value == 0 and not np.allclose(routed.in_weight, plain.in_weight)  # to blame for where it sends a sample
+    np.testing.assert_allclose(routed.out_weight, plain.out_weight, rtol=1e-10)  # what comes behind is the same
