@@ -9,7 +9,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from . import files
+from . import checks, files
 from .layers import tree
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -132,7 +132,7 @@ def node_weights(weight, image_shape, levels=4):
     """
     levels = min(levels, tree.depth_of(len(weight)))
     if levels < 1:
-        raise ValueError("a tree of depth 0 has no nodes to draw")
+        raise checks.InputError("a tree of depth 0 has no nodes to draw")
     with rc_context(STYLE):
         columns = 2 ** (levels - 1)
         figure = Figure(figsize=(1.35 * columns + 0.9, 1.55 * levels + 0.6), layout="constrained")

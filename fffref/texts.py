@@ -5,6 +5,7 @@ downloaded, into the user's cache, and held against a SHA-256.
 """
 
 import hashlib
+import http.client
 import lzma
 import os
 import pathlib
@@ -12,7 +13,7 @@ import urllib.request
 
 import platformdirs
 
-from . import files
+from . import checks, files
 
 EMBEDDED = pathlib.Path(__file__).parent / "data" / "shakespeare" / "shakespeare.txt.xz"
 TINY = "tiny-shakespeare"
@@ -56,11 +57,13 @@ def text(name, folder=None):
     try:
         content = path.read_bytes().decode()
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is no text in UTF-8: byte {error.start} cannot be read; convert it") from error
+        raise checks.InputError(f"{path} is no text in UTF-8: byte {error.start} cannot be read; convert it") from error
     except OSError as error:
-        raise ValueError(f"cannot read {path}: {error.strerror}; name a file, or one of {', '.join(NAMES)}") from error
+        raise checks.InputError(
+            f"cannot read {path}: {error.strerror}; name a file, or one of {', '.join(NAMES)}"
+        ) from error
     if not content:
-        raise ValueError(f"{path} is empty; name a file with text in it")
+        raise checks.InputError(f"{path} is empty; name a file with text in it")
     return content
 
 
@@ -72,14 +75,14 @@ def _tiny(folder):
             _verify(content, path)
             return content.decode()
     if folder is not None:
-        raise ValueError(f"{folder} lacks {FILE} of {TINY}; {_ways()}")
+        raise checks.InputError(f"{folder} lacks {FILE} of {TINY}; {_ways()}")
     return _download().decode()
 
 
 def _places(folder):
     """Where the file may be."""
     roots = [folder] if folder is not None else [os.environ.get("FFFREF_DATA"), platformdirs.user_cache_path("fffref")]
-    return [pathlib.Path(root, *sub, FILE) for root in roots if root for sub in ((TINY,), ())]
+    return [files.path_of(root).joinpath(*sub, FILE) for root in roots if root for sub in ((TINY,), ())]
 
 
 def _download():
@@ -91,20 +94,20 @@ def _download():
             with urllib.request.urlopen(url, timeout=TIMEOUT) as response:
                 content = response.read()
             _verify(content, url)
-        except (OSError, ValueError) as error:
-            failures.append(f"{url}: {error}")
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            failures.append(f"{url}: {' '.join(str(error).split()) or type(error).__name__}")
             continue
         with files.replacing(platformdirs.user_cache_path("fffref") / TINY / FILE) as temporary:
             temporary.write_bytes(content)
         return content
-    raise ValueError(f"cannot download {TINY} ({'; '.join(failures)}); {_ways()}")
+    raise checks.InputError(f"cannot download {TINY} ({'; '.join(failures)}); {_ways()}")
 
 
 def _verify(content, place):
     """Refuse another text."""
     digest = hashlib.sha256(content).hexdigest()
     if digest != SHA256:
-        raise ValueError(f"{place} is not {TINY}: SHA-256 {digest} instead of {SHA256}; take another copy")
+        raise checks.InputError(f"{place} is not {TINY}: SHA-256 {digest} instead of {SHA256}; take another copy")
 
 
 def _ways():

@@ -25,7 +25,7 @@ FOLDER = pathlib.Path(fffref.__file__).parent
 
 def module_with(name, old=None, new=None):
     """The module `name` of the package, with `old` replaced by `new` in its text."""
-    (file,) = FOLDER.rglob(f"{name}.py")
+    file = min(FOLDER.rglob(f"{name}.py"), key=lambda file: len(file.parts))  # a command has the name of what it runs
     text = file.read_text()
     if old is not None:
         assert text.count(old) == 1, f"{old!r} occurs {text.count(old)} times in {name}.py"
@@ -33,6 +33,7 @@ def module_with(name, old=None, new=None):
     mutant = ".".join(["fffref", *file.parent.relative_to(FOLDER).parts, f"{name}_mutant"])
     spec = importlib.util.spec_from_loader(mutant, loader=None)
     module = importlib.util.module_from_spec(spec)
+    module.__file__ = str(file)
     sys.modules[mutant] = module  # dataclasses look their module up
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(numba.config, "DISABLE_JIT", name == "kernels")  # as plain Python
@@ -443,9 +444,6 @@ FAULTS = {
     "a thread's first neuron lost": ("path", "part = start[first : last + 1], slice(first, last)", "part = start[first : last + 1], slice(first, last - 1)"),
     "dx by output weights' order": ("path", "np.arange(B + 1) * self._length", "np.arange(B + 1) * (self._length - 1)"),
     "routes counted over all trees": ("path", "node - len(W.in_weight) // K * np.arange(K)[:, None]", "node"),
-    "nodes beyond the layer accepted": ("path", "<= node.max() < len(self.weights.in_weight)", "<= node.max() < 2**40"),
-    "negative nodes accepted": ("path", "not 0 <= node.min() <=", "not -9 <= node.min() <="),
-    "nodes of any dtype accepted": ("path", 'node.dtype.kind not in "iu"', 'node.dtype.kind not in "iuf"'),
     "an item handed out twice": ("base", "waiting_items = iter(items)", "waiting_items = [*items, 0]"),
     "helpers' errors lost": ("base", "helper.result()", "helper.exception()"),
     "out over the weights accepted": ("base", "for name, array in inputs.items():", "for name, array in list(inputs.items())[:1]:"),

@@ -1,11 +1,10 @@
 """`fffref embed`: sentences as vectors, by a released BERT of the usual form."""
 
-import pathlib
-
 import numpy as np
 
+from .. import checks
 from . import shared
-from .fill_mask import _tokenizer
+from .fill_mask import _ids, _tokenizer
 
 LONGEST = 256  # tokens of a sentence, where the folder does not say another number
 
@@ -41,7 +40,7 @@ def run(arguments):
     from .. import files
     from ..models.encoder import Encoder
 
-    folder = pathlib.Path(arguments.folder).expanduser()
+    folder = files.path_of(arguments.folder)
     tokenizer = _tokenizer(folder / "tokenizer.json")
     encoder = Encoder.load(folder).compiled(arguments.threads)
     ids, mask, cut = tokens(tokenizer, arguments.text, longest(folder, encoder.config.max_position_embeddings))
@@ -69,13 +68,15 @@ def tokens(tokenizer, texts, most):
     """Return token ids and mask, (B, S) each, padded to the longest; and the numbers of the sentences that were cut."""
     rows, cut = [], []
     for number, text in enumerate(texts):
-        row = tokenizer.encode(text).ids
+        row = _ids(tokenizer, text)
         if len(row) > most:
             cut.append(number)
             row = [*row[: most - 1], row[-1]]  # the last token marks the end
         rows.append(row)
     if not all(rows):
-        raise ValueError(f"sentence {rows.index([])} has no token; tokenizer.json adds none, and the text has none")
+        raise checks.InputError(
+            f"sentence {rows.index([])} has no token; tokenizer.json adds none, and the text has none"
+        )
     ids = np.zeros((len(rows), max(map(len, rows))), np.intp)
     mask = np.zeros(ids.shape, np.int8)
     for number, row in enumerate(rows):

@@ -23,7 +23,7 @@ has no entropy either."""
 
 
 def run(arguments):
-    """Do it; return the exit status."""
+    """Test a checkpoint; return the exit status."""
     from .. import datasets, training
     from ..formats import checkpoints
 

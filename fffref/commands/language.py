@@ -2,6 +2,7 @@
 
 import pathlib
 
+from .. import checks
 from . import shared
 
 
@@ -37,7 +38,7 @@ examples:
 
 def run(arguments):
     """Do it; return the exit status."""
-    from .. import checks
+
     from ..experiments import language, sweep
     from ..models import text
 
@@ -59,7 +60,7 @@ def run(arguments):
 
 def _arms(arguments):
     """The arms asked for."""
-    from .. import checks
+
     from ..experiments import language
 
     if arguments.arms is None:
@@ -72,12 +73,12 @@ def _rates(arguments):
     try:
         return [float(rate) for rate in arguments.rates.split(",")]
     except ValueError:
-        raise ValueError(f"--rates must be numbers with commas between, got {arguments.rates!r}") from None
+        raise checks.InputError(f"--rates must be numbers with commas between, got {arguments.rates!r}") from None
 
 
 def _initial(arguments):
     """Initial values asked for."""
-    from .. import checks
+
     from ..models import sizes
 
     return [checks.one_of("--initial", name, sizes.INITIAL) for name in arguments.initial.split(",")]

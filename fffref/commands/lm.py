@@ -2,7 +2,7 @@
 
 import pathlib
 
-from .. import files
+from .. import checks, files
 from . import shared
 
 CHECKPOINT, TOKENIZER = "checkpoint.safetensors", "tokenizer.json"
@@ -94,13 +94,13 @@ and what is older is forgotten, so that the text may be as long as you like."""
 
 def run_train(arguments):
     """Train; return the exit status."""
-    from .. import checks, training
+    from .. import training
     from ..models import sizes, text
 
     steps = checks.integer("--steps", arguments.steps, text.EPOCHS)
     out = files.folder(arguments.out)
     if (out / CHECKPOINT).exists() and not arguments.resume:
-        raise ValueError(f"{out / CHECKPOINT} exists already; --resume goes on from it, or choose another --out")
+        raise checks.InputError(f"{out / CHECKPOINT} exists already; --resume goes on from it, or choose another --out")
     words, ids = _read(arguments)
     share = arguments.masked
     seed = training.stream(arguments.seed, "weights")
@@ -144,12 +144,11 @@ def run_sample(arguments):
     """Write; return the exit status."""
     import numpy as np
 
-    from .. import checks
     from ..models import sampling
 
     model, words, _ = _load(arguments.folder)
     if not arguments.prompt:
-        raise ValueError("--prompt is empty; give at least one character, or leave it out for a line's end")
+        raise checks.InputError("--prompt is empty; give at least one character, or leave it out for a line's end")
     rng = np.random.default_rng(checks.integer("--seed", arguments.seed, 0))
     ids = words.encode(arguments.prompt)
     n = checks.integer("--characters", arguments.characters, 1)
@@ -206,6 +205,6 @@ def _load(folder):
 
     folder = pathlib.Path(folder)
     if not (folder / CHECKPOINT).exists():
-        raise ValueError(f"there is no {folder / CHECKPOINT}; fffref lm train --out {folder} makes one")
+        raise checks.InputError(f"there is no {folder / CHECKPOINT}; fffref lm train --out {folder} makes one")
     saved = checkpoints.load(folder / CHECKPOINT, Transformer)
     return saved.layer, vocabulary.vocabulary(folder / TOKENIZER), saved.info

@@ -1,9 +1,8 @@
 """`fffref train`: train one layer on images."""
 
-import pathlib
 from dataclasses import replace
 
-from .. import files
+from .. import checks, files
 from . import shared
 
 
@@ -41,13 +40,12 @@ examples:
 
 
 def run(arguments):
-    """Do it; return the exit status."""
+    """Train and save; return the exit status."""
     from .. import datasets, training
 
-    out = pathlib.Path(arguments.out)
-    files.folder(out.parent)
+    out = files.writable(arguments.out)
     if out.exists() and not arguments.resume:
-        raise ValueError(f"{out} exists already; --resume goes on from it, or choose another --out")
+        raise checks.InputError(f"{out} exists already; --resume goes on from it, or choose another --out")
     _recipe(arguments)  # refuses bad numbers before data are looked for
     layer_of = shared.layer_maker(arguments)
     data = datasets.load(arguments.data, arguments.data_folder)

@@ -47,6 +47,10 @@ class Work:
     multiply_adds: int
     elementwise: int = 0
 
+    def __post_init__(self):
+        """Refuse what is no count; a difference of two may be below 0."""
+        _whole(self, ("multiply_adds", "elementwise"), -float("inf"))
+
     @property
     def flops(self):
         """2 multiply_adds + elementwise."""
@@ -103,6 +107,14 @@ class Count:
     forward: Work
     backward: Work
 
+    def __post_init__(self):
+        """Refuse what no layer has."""
+        _whole(self, ("n_in", "n_out", "neurons_stored", "neurons_engaged", "training_width", "inference_width",
+                      "parameters", "parameters_engaged"), 0)  # fmt: skip
+        for name in ("inference", "forward", "backward"):
+            if not isinstance(getattr(self, name), Work):
+                raise checks.InputTypeError(f"{name} must be a Work, got {checks.shown(getattr(self, name))}")
+
     @property
     def training_size(self):
         """The first paper's word for `neurons_stored`."""
@@ -154,6 +166,7 @@ def dense_ff(n_in, n_out, width, *, gated=False, in_bias=True, out_bias=True):
     Count
     """
     I, O, w = _sizes(n_in=n_in, n_out=n_out, width=width)  # noqa: E741
+    gated, in_bias, out_bias = _flags(gated=gated, in_bias=in_bias, out_bias=out_bias)
     inward = 2 * w if gated else w  # neurons' rows towards the input
     parameters = inward * (I + in_bias) + (w + out_bias) * O
     biases = in_bias * inward + out_bias * O
@@ -246,7 +259,8 @@ def moe(n_in, n_out, experts, k, expert_width, *, noisy=True):
     """
     I, O, E, w = _sizes(n_in=n_in, n_out=n_out, experts=experts, expert_width=expert_width)  # noqa: E741
     k = checks.integer("k", k, 1, E)
-    gates = 1 + bool(noisy)
+    (noisy,) = _flags(noisy=noisy)
+    gates = 1 + noisy
     expert = dense_ff(I, O, w)
     inference = Work(E * I + k * O, k) + k * expert.forward
     return Count(
@@ -255,7 +269,7 @@ def moe(n_in, n_out, experts, k, expert_width, *, noisy=True):
         parameters=E * expert.parameters + gates * E * I, parameters_engaged=k * expert.parameters + E * I,
         inference=inference,
         forward=inference + (Work(E * I, 3 * E) if noisy else Work(0)),  # softplus, times noise, plus logit
-        backward=Work(k * (O + 1 + 2 * gates * I), k * (O + 2 + 3 * bool(noisy))) + k * expert.backward,
+        backward=Work(k * (O + 1 + 2 * gates * I), k * (O + 2 + 3 * noisy)) + k * expert.backward,
     )  # fmt: skip
 
 
@@ -280,7 +294,7 @@ def of(layer):
     -----
     A further layer registers how it is counted: `@of.register` above a function of one argument of its class.
     """
-    raise TypeError(f"layer must be a DenseFF, LeafFFF, PathFFF or MoE, got {type(layer).__name__}")
+    raise checks.InputTypeError(f"layer must be a DenseFF, LeafFFF, PathFFF or MoE, got {type(layer).__name__}")
 
 
 @of.register
@@ -331,3 +345,13 @@ def itemsize(dtype):
 
 def _sizes(**sizes):
     return (checks.integer(name, value, 1) for name, value in sizes.items())
+
+
+def _flags(**flags):
+    return (checks.flag(name, value) for name, value in flags.items())
+
+
+def _whole(record, names, least):
+    """Refuse fields of a record that are no whole numbers of at least `least`."""
+    for name in names:
+        checks.integer(name, getattr(record, name), least, float("inf"))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from .. import __version__, datasets, training
+from .. import __version__, checks, datasets, training
 from ..models import sizes, text, vocabulary
 from ..models.sizes import Sizes
 from . import ngram
@@ -240,7 +240,9 @@ def report(results, folder=None):
     """
     settings = {(row["text"], row["steps"], row["batch_size"]) for row in results}
     if len(settings) != 1:
-        raise ValueError(f"the results must be of one text, number of steps and batch size, got {sorted(settings)}")
+        raise checks.InputError(
+            f"the results must be of one text, number of steps and batch size, got {sorted(settings)}"
+        )
     return "\n\n".join((_gate(results), _table(results, folder), _search(results), _verdicts(results))) + "\n"
 
 

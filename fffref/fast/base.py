@@ -60,7 +60,7 @@ def jit(layer, threads=1):
     (768,)
     """
     *first, last = [kind.__name__ for kind in jit.registry if kind is not object]
-    raise TypeError(f"layer must be a {', '.join(first)} or {last}, got {type(layer).__name__}")
+    raise checks.InputTypeError(f"layer must be a {', '.join(first)} or {last}, got {type(layer).__name__}")
 
 
 class CompiledLayer(abc.ABC):
@@ -217,11 +217,15 @@ def plain(array):
 def shared(name, array, dtype):
     """A layer's array for kernels: its own memory. What has no such form is refused."""
     if isinstance(array, (np.ma.MaskedArray, np.matrix)):
-        raise TypeError(f"{name} must be a plain NumPy array, got a {type(array).__name__}; pass np.asarray(its data)")
+        raise checks.InputTypeError(
+            f"{name} must be a plain NumPy array, got a {type(array).__name__}; pass np.asarray(its data)"
+        )
     if array.dtype != dtype or not array.dtype.isnative:
-        raise TypeError(f"{name} must have dtype {dtype.name} in native byte order; pass layer.astype(np.{dtype.name})")
+        raise checks.InputTypeError(
+            f"{name} must have dtype {dtype.name} in native byte order; pass layer.astype(np.{dtype.name})"
+        )
     if not (array.flags.c_contiguous and array.flags.aligned):
-        raise ValueError(f"{name} is not C-contiguous, and copies would miss changes; pass layer.aligned()")
+        raise checks.InputError(f"{name} is not C-contiguous, and copies would miss changes; pass layer.aligned()")
     return plain(array)
 
 
@@ -238,10 +242,12 @@ def empty_on_a_line(shape, dtype):
 def check_output(out, shape, dtype, inputs):
     """Refuse an `out` that a kernel cannot fill, or that overlaps one of `inputs`, a dict from name to array."""
     if not isinstance(out, np.ndarray) or isinstance(out, (np.ma.MaskedArray, np.matrix)):
-        raise TypeError(f"out must be a plain NumPy array, got {type(out).__name__}")
+        raise checks.InputTypeError(f"out must be a plain NumPy array, got {type(out).__name__}")
     checks.array("out", out, shape, dtype)
     if not out.flags.carray:
-        raise ValueError("out must be C-contiguous, aligned and writeable; pass np.empty of the right shape")
+        raise checks.InputError("out must be C-contiguous, aligned and writeable; pass np.empty of the right shape")
     for name, array in inputs.items():
         if np.may_share_memory(out, array):
-            raise ValueError(f"out must not overlap {name}, which is read while out is written; pass another array")
+            raise checks.InputError(
+                f"out must not overlap {name}, which is read while out is written; pass another array"
+            )

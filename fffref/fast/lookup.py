@@ -216,7 +216,9 @@ class FastMaddness:
         checks.integer("n", n, 0)
         codes = checks.array("codes", codes, (self.maddness.codebooks, -(-n // LANES) * LANES), np.dtype(np.uint8))
         if codes.size and codes.max() >= LEAVES:
-            raise ValueError(f"codes must lie in 0 to {LEAVES - 1}, got {codes.max()}; pass what encode returned")
+            raise checks.InputError(
+                f"codes must lie in 0 to {LEAVES - 1}, got {codes.max()}; pass what encode returned"
+            )
         y = np.empty((n, len(self._table)), self._offset.dtype)
         scan_rows_jit(self._table, np.ascontiguousarray(codes), self._sizes, self._unit, self._offset, y)
         return y

@@ -11,8 +11,10 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from .. import checks
-from .fastfeedforward import listed, mapped
+from .. import checks, files
+from . import names as naming
+from .names import listed
+from .safetensors import mapped, what_it_is
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 LARGEST_TEXT = 2**24  # bytes of a configuration or an index: more is none
@@ -48,7 +50,7 @@ class Config:
                 checks.integer(field.name, getattr(self, field.name), 1, LARGEST_COUNT)
         checks.number("layer_norm_eps", self.layer_norm_eps, "[0, 1)")
         if self.hidden_size % self.num_attention_heads:
-            raise ValueError(
+            raise checks.InputError(
                 f"hidden_size must be a multiple of num_attention_heads, got {self.hidden_size} and "
                 f"{self.num_attention_heads}"
             )
@@ -90,7 +92,7 @@ def load(folder):
     ValueError
         If a file is missing or damaged, another kind of model is described, or a tensor is missing or does not fit.
     """
-    folder = pathlib.Path(folder).expanduser()
+    folder = files.path_of(folder)
     config = read_config(folder / "config.json")
     tensors = _unprefixed(folder, read_tensors(folder))
     shapes = config.shapes()
@@ -98,7 +100,7 @@ def load(folder):
     unknown = [name for name in tensors if name not in shapes and not name.startswith(UNUSED)]
     if missing or unknown:
         text = "; ".join(filter(None, (listed("missing", missing), listed("unknown", unknown))))
-        raise ValueError(f"{folder}: the weights are not those that config.json describes: {text}")
+        raise checks.InputError(f"{folder}: the weights are not those that config.json describes: {text}")
     dtype = tensors[WORDS].dtype
     return config, {name: checks.array(name, tensors[name], shape, dtype) for name, shape in shapes.items()}
 
@@ -112,32 +114,33 @@ def read_config(path):
     }  # fmt: skip
     for name, values in expected.items():
         if found.get(name) not in values:
-            raise ValueError(
+            raise checks.InputError(
                 f"{path}: {name} must be {values[0]!r} here, got {found.get(name)!r}; another kind of model"
             )
     missing = [field.name for field in fields(Config) if field.name not in found]
     if missing:
-        raise ValueError(f"{path} does not say {', '.join(missing)}")
+        raise checks.InputError(f"{path} does not say {', '.join(missing)}")
     try:
         return Config(**{field.name: found[field.name] for field in fields(Config)})
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: {error}") from None
+        raise checks.InputError(f"{path}: {error}") from None
 
 
 def read_json(path):
     """Read a small JSON object."""
     try:
         if path.stat().st_size > LARGEST_TEXT:
-            raise ValueError(f"{path} is {path.stat().st_size:,} bytes long: no configuration is")
-        found = json.loads(path.read_bytes())
+            raise checks.InputError(f"{path} is {path.stat().st_size:,} bytes long: no configuration is")
+        content = path.read_bytes()
+        found = json.loads(content)
     except FileNotFoundError:
-        raise ValueError(f"there is no {path.name} in {path.parent}; pass the folder of a BERT") from None
+        raise checks.InputError(f"there is no {path.name} in {path.parent}; pass the folder of a BERT") from None
     except OSError as error:
-        raise ValueError(f"cannot read {path}: {error.strerror}") from error
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
-        raise ValueError(f"{path} is no JSON; take another copy") from None
+        raise checks.InputError(f"cannot read {path}: {error.strerror}") from error
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):  # brackets without end
+        raise checks.InputError(f"{path} is {what_it_is(content[:512]) or 'no JSON; take another copy'}") from None
     if not isinstance(found, dict):
-        raise ValueError(f"{path} must hold a JSON object, got {type(found).__name__}")
+        raise checks.InputError(f"{path} must hold a JSON object, got {type(found).__name__}")
     return found
 
 
@@ -147,24 +150,27 @@ def read_tensors(folder):
         return mapped(folder / WEIGHTS)
     places = read_json(folder / INDEX).get("weight_map")
     if not isinstance(places, dict) or not all(isinstance(part, str) for part in places.values()):
-        raise ValueError(f"{folder / INDEX} has no weight_map from names to files; take another copy")
+        raise checks.InputError(f"{folder / INDEX} has no weight_map from names to files; take another copy")
     outside = [part for part in places.values() if pathlib.PurePath(part).name != part]
     if outside:
-        raise ValueError(f"{folder / INDEX} names {outside[0]!r}, which is no file of this folder")
+        raise checks.InputError(f"{folder / INDEX} names {outside[0]!r}, which is no file of this folder")
     parts = {part: mapped(folder / part) for part in dict.fromkeys(places.values())}
     missing = [name for name, part in places.items() if name not in parts[part]]
     if missing:
-        raise ValueError(f"{folder}: the index lists tensors that their files lack: {listed('missing', missing)}")
+        raise checks.InputError(
+            f"{folder}: the index lists tensors that their files lack: {listed('missing', missing)}"
+        )
     return {name: parts[part][name] for name, part in places.items()}
 
 
 def _unprefixed(folder, tensors):
     """Remove what stands before the usual names, such as "bert." or "module.bert."."""
-    ends = [name for name in tensors if name.endswith(WORDS)]
-    if not ends:
-        raise ValueError(f"{folder / WEIGHTS} holds no BERT: no tensor is named ...{WORDS}")
-    prefix = min(ends, key=len).removesuffix(WORDS)
-    return {name.removeprefix(prefix): array for name, array in tensors.items()}
+    prefixes = naming.prefixes_of(tensors, WORDS)
+    if not prefixes:
+        raise checks.InputError(f"{folder / WEIGHTS} holds no BERT: no tensor is named ...{WORDS}")
+    prefix = min(prefixes, key=len)
+    rest = naming.unwrapped(tensors)
+    return naming.Renamed(rest, {name.removeprefix(prefix): name for name in rest})
 
 
 def _linear(name, n_out, n_in):

@@ -109,7 +109,7 @@ class LeafFFF(Layer):
         super().__post_init__()
         depth = tree.depth_of(len(self.node_weight))
         if len(self.leaf_in_weight) != 2**depth:
-            raise ValueError(f"{2**depth - 1} nodes lead to {2**depth} leaves, got {len(self.leaf_in_weight)}")
+            raise checks.InputError(f"{2**depth - 1} nodes lead to {2**depth} leaves, got {len(self.leaf_in_weight)}")
 
     @classmethod
     def init(cls, rng, n_in, n_out, depth, leaf_width, activation="relu", dtype=np.float32):

@@ -74,7 +74,7 @@ def quantise(table, block=BLOCK):
     with np.errstate(over="ignore", invalid="ignore"):
         width = float((table - least).max(initial=0))
     if not np.isfinite(width):
-        raise ValueError("tables must be finite, and so must be the range of each, to be put into 8 bits")
+        raise checks.InputError("tables must be finite, and so must be the range of each, to be put into 8 bits")
     scale = LARGEST / width if width > 0 else np.inf  # constant tables: the offset says it all
     steps = (table - least) * table.dtype.type(scale) if width > 0 else np.zeros_like(table)
     value = np.rint(steps).clip(0, LARGEST).astype(np.uint8)

@@ -84,7 +84,7 @@ class Maddness:
         A = _matrix("A", A, (None, None))
         B = _matrix("B", B, (A.shape[1], None), A.dtype)
         if len(A) == 0:
-            raise ValueError("A must hold at least one row to learn from, got none")
+            raise checks.InputError("A must hold at least one row to learn from, got none")
         C = checks.integer("codebooks", codebooks, 1, A.shape[1])
         parts = np.array_split(np.arange(A.shape[1]), C)
         trees = [learn_tree(A[:, columns]) for columns in parts]
@@ -157,7 +157,9 @@ class Maddness:
         """Refuse codes that name no leaf."""
         codes = checks.array("codes", codes, (None, self.codebooks), np.dtype(np.uint8))
         if codes.size and codes.max() >= LEAVES:
-            raise ValueError(f"codes must lie in 0 to {LEAVES - 1}, got {codes.max()}; pass what encode returned")
+            raise checks.InputError(
+                f"codes must lie in 0 to {LEAVES - 1}, got {codes.max()}; pass what encode returned"
+            )
         return codes
 
 
@@ -300,9 +302,9 @@ def _matrix(name, value, shape, dtype=None):
     """Refuse a matrix that trees cannot be learnt from."""
     checks.floating(name, value)
     if value.dtype.kind == "c":
-        raise TypeError(f"{name} must be float32 or float64, got {value.dtype}; pass its real part")
+        raise checks.InputTypeError(f"{name} must be float32 or float64, got {value.dtype}; pass its real part")
     value = checks.array(name, value, shape, value.dtype if dtype is None else dtype)
     if not np.isfinite(value).all():
         at = [int(i) for i in np.argwhere(~np.isfinite(value))[0]]
-        raise ValueError(f"{name} must be finite, got {value[tuple(at)]} at {at}; fill or drop it")
+        raise checks.InputError(f"{name} must be finite, got {value[tuple(at)]} at {at}; fill or drop it")
     return value

@@ -181,7 +181,9 @@ class MoE(Layer):
         dclean = dsigma = 0
         if dload is not None:
             if tape.load is None:
-                raise ValueError("without noise there is no load to differentiate; give rng to forward, or no dload")
+                raise checks.InputError(
+                    "without noise there is no load to differentiate; give rng to forward, or no dload"
+                )
             dload = tapes.further("dload", dload, tape.load)
             dclean, dsigma, dthreshold = gate.load_backward(tape, dload, self.k)
             dscore = dscore + dthreshold
@@ -265,7 +267,7 @@ class MoE(Layer):
         tapes.check(self, tape, MoETape, k=self.k)
         tapes.check_range("order", tape.order, self.n_experts)
         if len({part is None for part in (tape.noise_logit, tape.noise, tape.load)}) > 1:
-            raise ValueError(f"the tape must have all of noise_logit, noise and load, or none; {tapes.ADVICE}")
+            raise checks.InputError(f"the tape must have all of noise_logit, noise and load, or none; {tapes.ADVICE}")
         if len(tape.x):
             j = tape.order[0, 0]
             tapes.check_origin(tape, self.expert_in_weight[j, 0], self.expert_in_bias[j, 0], tape.logit)

@@ -85,7 +85,7 @@ class PathFFF(Layer):
     def __post_init__(self):
         super().__post_init__()
         if tree.depth_of(self.in_bias.shape[1]) == 0 or self.in_bias.shape[0] == 0:
-            raise ValueError(f"a PathFFF has at least one tree of one neuron, got {self.in_bias.shape}")
+            raise checks.InputError(f"a PathFFF has at least one tree of one neuron, got {self.in_bias.shape}")
 
     @classmethod
     def init(cls, rng, n_in, n_out, depth, n_trees=1, activation="gelu", dtype=np.float32):

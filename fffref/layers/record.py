@@ -46,11 +46,13 @@ class Rows:
         tail = self.values.shape[1:]
         lead = self.shape[: len(self.shape) - len(tail)]
         if len(lead) == 0 or tuple(self.shape[len(lead) :]) != tail:
-            raise ValueError(f"values {self.values.shape} are no rows of an array of shape {self.shape}")
+            raise checks.InputError(f"values {self.values.shape} are no rows of an array of shape {self.shape}")
         checks.array("index", self.index, self.values.shape[:1], np.intp)
         n = math.prod(lead)
         if len(self.index) and not (self.index[0] >= 0 and self.index[-1] < n and (np.diff(self.index) > 0).all()):
-            raise ValueError(f"index must ascend within 0 to {n - 1}, each row once; add up rows that occur twice")
+            raise checks.InputError(
+                f"index must ascend within 0 to {n - 1}, each row once; add up rows that occur twice"
+            )
 
     @property
     def dtype(self):
@@ -98,7 +100,7 @@ class Record:
         """Refuse what does not fit together, at the moment it is put together."""
         for name in self.SHAPES:
             if not isinstance(getattr(self, name), (np.ndarray, Rows)):
-                raise TypeError(f"{name} must be a NumPy array, got {type(getattr(self, name)).__name__}")
+                raise checks.InputTypeError(f"{name} must be a NumPy array, got {type(getattr(self, name)).__name__}")
         dtype = self.dtype
         for name, value in self._fields():
             if type(value) is np.ndarray and value.dtype is dtype and dtype in KNOWN:
@@ -106,7 +108,7 @@ class Record:
             _check_field(name, value)
             for part in _parts(value):
                 if part.dtype not in (dtype, None):
-                    raise TypeError(f"{name} must have dtype {dtype}, got {part.dtype}; convert one side")
+                    raise checks.InputTypeError(f"{name} must have dtype {dtype}, got {part.dtype}; convert one side")
         sizes = {}
         for name, letters in self.SHAPES.items():
             shape = getattr(self, name).shape
@@ -137,7 +139,7 @@ class Record:
         """Return a record that has these arrays, a dict by dotted name, in place of its own of these names."""
         unknown = arrays.keys() - self.arrays().keys()
         if unknown:
-            raise ValueError(f"{type(self).__name__} has no arrays {', '.join(sorted(unknown))}")
+            raise checks.InputError(f"{type(self).__name__} has no arrays {', '.join(sorted(unknown))}")
         return self._with(arrays)
 
     def map(self, function, *others):
@@ -219,13 +221,15 @@ def _parts(value):
 def _check_field(name, value):
     """Refuse a field that no record can have."""
     if isinstance(value, (np.ma.MaskedArray, np.matrix)):
-        raise TypeError(f"{name} must be a plain NumPy array, got a {type(value).__name__}; pass np.asarray(its data)")
+        raise checks.InputTypeError(
+            f"{name} must be a plain NumPy array, got a {type(value).__name__}; pass np.asarray(its data)"
+        )
     if isinstance(value, (np.ndarray, Rows)):
         checks.dtype(value.dtype)
         return
     nested = value if isinstance(value, tuple) else (value,)
     if not isinstance(value, OPTIONS) and not all(isinstance(record, Record) for record in nested):
-        raise TypeError(
+        raise checks.InputTypeError(
             f"{name} must be a NumPy array, a record, a tuple of records, or one of str, int, float, bool and None, "
             f"got {type(value).__name__}"
         )
@@ -235,7 +239,7 @@ def _check_shape(name, shape, wanted):
     """Refuse a shape that differs from the wanted one, where None is any length."""
     if len(shape) != len(wanted) or any(w not in (None, n) for w, n in zip(wanted, shape, strict=True)):
         lengths = ", ".join("any" if w is None else str(w) for w in wanted)
-        raise ValueError(f"{name} must have shape ({lengths}), got {shape}")
+        raise checks.InputError(f"{name} must have shape ({lengths}), got {shape}")
 
 
 def _nested(name, value):

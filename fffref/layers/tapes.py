@@ -32,10 +32,12 @@ def check(layer, tape, kind, **letters):
         If it is another kind of tape, or a field has another dtype or shape than it must have.
     """
     if type(tape) is not kind:
-        raise TypeError(f"tape must be the {kind.__name__} that forward returned, got {type(tape).__name__}")
+        raise checks.InputTypeError(
+            f"tape must be the {kind.__name__} that forward returned, got {type(tape).__name__}"
+        )
     lead = tape.lead
     if type(lead) is not tuple or not all(isinstance(n, numbers.Integral) and n >= 0 for n in lead):
-        raise ValueError(f"the tape's lead must be a tuple of lengths, got {lead!r}; {ADVICE}")
+        raise checks.InputError(f"the tape's lead must be a tuple of lengths, got {lead!r}; {ADVICE}")
     # once for all fields: both walk the layer
     sizes, layer_dtype = layer.sizes | letters | {"B": math.prod(lead)}, layer.dtype
     real = np.finfo(layer_dtype).dtype
@@ -45,16 +47,18 @@ def check(layer, tape, kind, **letters):
             continue
         shape = tuple(sizes[letter] for letter in dimensions)
         if isinstance(array, STRANGE) or not isinstance(array, (np.ndarray, np.number)):
-            raise TypeError(f"the tape's {name} must be a plain NumPy array, got {type(array).__name__}; {ADVICE}")
+            raise checks.InputTypeError(
+                f"the tape's {name} must be a plain NumPy array, got {type(array).__name__}; {ADVICE}"
+            )
         actual, dtype = array.shape, array.dtype
         if actual != shape and not ("or number" in special and actual == ()):
-            raise ValueError(f"the tape's {name} must have shape {shape}, got {actual}; {ADVICE}")
+            raise checks.InputError(f"the tape's {name} must have shape {shape}, got {actual}; {ADVICE}")
         if "int" in special:
             fits = dtype.kind in "iu"
         else:
             fits = dtype == (real if "real" in special else layer_dtype)
         if not fits:
-            raise TypeError(f"the tape's {name} must have dtype {layer_dtype}, got {dtype}; {ADVICE}")
+            raise checks.InputTypeError(f"the tape's {name} must have dtype {layer_dtype}, got {dtype}; {ADVICE}")
 
 
 ADVICE = "the tape comes from another layer, pass what forward of this one returned"
@@ -71,7 +75,7 @@ def _spelled(kind):
 def check_range(name, index, n):
     """Refuse indices outside 0 to n - 1: a kernel would read past the end of an array."""
     if index.size and not (0 <= index.min() and index.max() < n):
-        raise ValueError(f"the tape's {name} must lie in 0 to {n - 1}; {ADVICE}")
+        raise checks.InputError(f"the tape's {name} must lie in 0 to {n - 1}; {ADVICE}")
 
 
 def further(name, gradient, like):
@@ -97,4 +101,6 @@ def check_origin(tape, weight, bias, logit):
     computed, scale = x @ weight + bias, np.abs(x) @ np.abs(weight) + np.abs(bias)
     slack = np.sqrt(np.finfo(x.dtype).eps) * scale  # orders of summation differ, half of the digits do not
     if np.abs(computed - recorded) > slack and np.isfinite(scale):  # where x holds NaN or inf, nothing can be said
-        raise ValueError(f"the tape's first logit is not that of these weights, or they have changed since; {ADVICE}")
+        raise checks.InputError(
+            f"the tape's first logit is not that of these weights, or they have changed since; {ADVICE}"
+        )

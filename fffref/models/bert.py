@@ -123,12 +123,12 @@ def arch_of(model):
     kinds = {(type(ff), getattr(ff, "activation", None), str(getattr(ff, "sizes", None))) for ff in ffs}
     kind, activation, _ = next(iter(kinds))
     if model.causal or len(kinds) > 1 or kind not in (PathFFF, DenseFF) or activation != "gelu":
-        raise ValueError(
+        raise checks.InputError(
             "the released form is for models that fill gaps, with PathFFF or DenseFF and GELU, all of one size; got "
             f"causal={model.causal} and {', '.join(sorted({of.__name__ for of, _, _ in kinds}))} with {activation}"
         )
     if kind is DenseFF and any(ff.in_bias.any() or ff.out_bias.any() for ff in ffs):
-        raise ValueError("the released form has no biases in dense FF layers; train with ff_bias=False, from 0")
+        raise checks.InputError("the released form has no biases in dense FF layers; train with ff_bias=False, from 0")
     ff = ffs[0]
     sizes = {"width": ff.width} if kind is DenseFF else {"n_trees": ff.n_trees, "depth": ff.depth}
     return Arch(

@@ -80,9 +80,9 @@ def carve(layer, x, how):
     """
     rows = Rows.of(layer, x)
     if how.leaf_width > layer.width:
-        raise ValueError(f"leaf_width must be at most the layer's width, {layer.width}, got {how.leaf_width}")
+        raise checks.InputError(f"leaf_width must be at most the layer's width, {layer.width}, got {how.leaf_width}")
     if len(rows.x) < 2**how.depth:
-        raise ValueError(f"x must hold at least one row a leaf, {2**how.depth}, got {len(rows.x)}")
+        raise checks.InputError(f"x must hold at least one row a leaf, {2**how.depth}, got {len(rows.x)}")
     nodes, leaf = grow(rows, how)
     candidates = [with_leaves(rows, nodes, leaf, how)]
     for _ in range(how.rounds if how.depth else 0):
@@ -116,9 +116,9 @@ class Rows:
         """Run the layer on its inputs."""
         x = checks.array("x", x, (None, layer.n_in), layer.dtype)
         if not np.isfinite(x).all():
-            raise ValueError("x must be finite; fill or drop the rows that are not")
+            raise checks.InputError("x must be finite; fill or drop the rows that are not")
         if len(x) == 0:
-            raise ValueError("x must hold at least one row to fit to, got none")
+            raise checks.InputError("x must hold at least one row to fit to, got none")
         hidden = activate(layer, x @ layer.in_weight.T + layer.in_bias)  # (n, I) -> (n, w)
         y = hidden @ layer.out_weight + layer.out_bias  # (n, w) -> (n, O)
         size = np.linalg.norm(y, axis=1)

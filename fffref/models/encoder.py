@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .. import checks
 from ..formats import bert as form
 from ..layers.dense_ff import DenseFF
 from ..layers.record import aligned
@@ -123,7 +124,7 @@ class Encoder:
         """
         ids, mask = np.asarray(ids), np.asarray(mask)
         if ids.ndim != 2 or mask.shape != ids.shape:
-            raise ValueError(f"ids and mask must have one shape (B, S), got {ids.shape} and {mask.shape}")
+            raise checks.InputError(f"ids and mask must have one shape (B, S), got {ids.shape} and {mask.shape}")
         if len(ids) == 0:
             return np.empty((0, self.config.hidden_size), self.words.dtype)
         at_once = max(1, ROWS_AT_ONCE // ids.shape[1])
@@ -133,7 +134,7 @@ class Encoder:
     def with_ffs(self, layers):
         """Return the model with other FF layers, one a block."""
         if len(layers) != len(self.blocks):
-            raise ValueError(f"layers must be {len(self.blocks)}, one a block, got {len(layers)}")
+            raise checks.InputError(f"layers must be {len(self.blocks)}, one a block, got {len(layers)}")
         blocks = (block._replace(ff=ff) for block, ff in zip(self.blocks, layers, strict=True))
         return replace(self, blocks=tuple(blocks))
 
@@ -172,15 +173,17 @@ class Encoder:
         """Token ids, and where not to look (B, S)."""
         ids = np.asarray(ids)
         if ids.ndim == 0 or ids.size == 0:
-            raise ValueError(f"ids must have shape (..., S) with at least one token, got {ids.shape}")
+            raise checks.InputError(f"ids must have shape (..., S) with at least one token, got {ids.shape}")
         if ids.dtype.kind not in "iu":
-            raise TypeError(f"ids must be integers, got {ids.dtype}; pass token numbers, as a tokenizer gives them")
+            raise checks.InputTypeError(
+                f"ids must be integers, got {ids.dtype}; pass token numbers, as a tokenizer gives them"
+            )
         S, longest, last = ids.shape[-1], self.config.max_position_embeddings, len(self.words) - 1
         if S > longest:
-            raise ValueError(f"a sequence has at most {longest} tokens, got {S}; shorten or split it")
+            raise checks.InputError(f"a sequence has at most {longest} tokens, got {S}; shorten or split it")
         if ids.min() < 0 or ids.max() > last:
             wrong = ids.min() if ids.min() < 0 else ids.max()
-            raise ValueError(f"ids must lie in 0 to {last}, got {wrong}; is the tokenizer this model's?")
+            raise checks.InputError(f"ids must lie in 0 to {last}, got {wrong}; is the tokenizer this model's?")
         return ids, np.zeros((ids.size // S, S), bool) if mask is None else padding(mask, ids.shape)
 
 

@@ -27,7 +27,7 @@ class Reader:
 
     def __init__(self, model, instead=None):
         if not model.causal:
-            raise ValueError("the model fills gaps and cannot go on with a text; use fffref fill-mask")
+            raise checks.InputError("the model fills gaps and cannot go on with a text; use fffref fill-mask")
         self.model, self.run, self.length = model, model.parts() | (instead or {}), 0
         heads = model.blocks[0].attention.heads
         shape = len(model.blocks), heads, model.max_length, model.hidden_width // heads
@@ -52,7 +52,7 @@ class Reader:
         model, run, start = self.model, self.run, self.length
         ids, _ = model.checked(ids)
         if start + len(ids) > model.max_length:
-            raise ValueError(f"a sequence has at most {model.max_length} tokens, got {start + len(ids)}")
+            raise checks.InputError(f"a sequence has at most {model.max_length} tokens, got {start + len(ids)}")
         x, _ = parts.embed(ids[None], model.embedding, model.eps, start)  # (s, H)
         for i, block in enumerate(model.blocks):
             x += self._attention(i, run[f"blocks.{i}.norm1"](x), block.attention)
@@ -106,7 +106,7 @@ def sample(model, ids, n, temperature=1.0, rng=None):
         checks.generator("rng", rng)
     instead, model = getattr(model, "instead", None), getattr(model, "model", model)
     if len(ids) == 0:
-        raise ValueError("the beginning is empty; give at least one token, such as a line's end")
+        raise checks.InputError("the beginning is empty; give at least one token, such as a line's end")
     return _samples(Reader(model, instead), list(map(int, ids)), n, lambda logits: _draw(logits, temperature, rng))
 
 
@@ -128,7 +128,7 @@ def _draw(logits, temperature, rng):
     """A token from softmax(logits / temperature), in float64."""
     logits = logits.astype(np.float64)
     if not np.isfinite(logits).all():
-        raise ValueError("the model's answer is not finite: its weights hold NaN or inf; train it anew")
+        raise checks.InputError("the model's answer is not finite: its weights hold NaN or inf; train it anew")
     if temperature == 0:
         return int(logits.argmax())
     mass = np.exp((logits - logits.max()) / temperature).cumsum()

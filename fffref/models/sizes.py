@@ -63,7 +63,7 @@ class Sizes:
         checks.one_of("ff", self.ff, KINDS)
         checks.one_of("initial", self.initial, INITIAL)
         if self.hidden % self.heads:
-            raise ValueError(f"heads must divide hidden, got {self.heads} and {self.hidden}")
+            raise checks.InputError(f"heads must divide hidden, got {self.heads} and {self.hidden}")
 
 
 def draw(rng, sizes, dtype=np.float32):

@@ -74,9 +74,9 @@ class Text(Task):
         for name in ("train", "validation"):
             tokens = getattr(self, name)
             if not isinstance(tokens, np.ndarray) or tokens.dtype.kind not in "iu" or tokens.ndim != 1:
-                raise TypeError(f"{name} must be an array of token numbers (n,), got {tokens!r:.60}")
+                raise checks.InputTypeError(f"{name} must be an array of token numbers (n,), got {tokens!r:.60}")
             if len(tokens) < self.context + self.NEED:
-                raise ValueError(
+                raise checks.InputError(
                     f"the {name} part of the text has {len(tokens)} tokens, shorter than a context of {self.context}"
                     f"{' and the token after it' if self.NEED else ''}; take a longer text or a shorter context"
                 )
@@ -90,10 +90,10 @@ class Text(Task):
     def check(self, model):
         """Refuse a model with too few positions or words."""
         if self.context > model.max_length:
-            raise ValueError(f"context {self.context} is longer than the model's {model.max_length} positions")
+            raise checks.InputError(f"context {self.context} is longer than the model's {model.max_length} positions")
         largest = max(self.train.max(), self.validation.max())
         if largest >= model.vocabulary:
-            raise ValueError(f"the text has token {largest}, the model knows 0 to {model.vocabulary - 1}")
+            raise checks.InputError(f"the text has token {largest}, the model knows 0 to {model.vocabulary - 1}")
 
     def facts(self):
         """Digests of both parts, and what a window is."""
@@ -170,6 +170,8 @@ class MaskedText(Text):
 
     Parameters
     ----------
+    train, validation, context, epoch
+        As in `Text`.
     mask : int
         Number of the token that stands in their place, always; BERT lets some stand, or exchanges them.
     share : float in (0, 1]

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .. import checks
 from ..layers.dense_ff import DenseFF
 from ..layers.path_fff import PathFFF
 from ..layers.record import Layer, Record
@@ -245,15 +246,17 @@ class Transformer(Record):
         """Return token ids as an array, and where not to look (B, S); refuse what is none."""
         ids = np.asarray(ids)
         if ids.ndim == 0 or ids.size == 0:
-            raise ValueError(f"ids must have shape (..., S) with at least one token, got {ids.shape}")
+            raise checks.InputError(f"ids must have shape (..., S) with at least one token, got {ids.shape}")
         if ids.dtype.kind not in "iu":
-            raise TypeError(f"ids must be integers, got {ids.dtype}; pass token numbers, as a tokenizer gives them")
+            raise checks.InputTypeError(
+                f"ids must be integers, got {ids.dtype}; pass token numbers, as a tokenizer gives them"
+            )
         S, last = ids.shape[-1], self.vocabulary - 1
         if S > self.max_length:
-            raise ValueError(f"a sequence has at most {self.max_length} tokens, got {S}; shorten or split it")
+            raise checks.InputError(f"a sequence has at most {self.max_length} tokens, got {S}; shorten or split it")
         if ids.min() < 0 or ids.max() > last:
             wrong = ids.min() if ids.min() < 0 else ids.max()
-            raise ValueError(f"ids must lie in 0 to {last}, got {wrong}; is the tokenizer this model's?")
+            raise checks.InputError(f"ids must lie in 0 to {last}, got {wrong}; is the tokenizer this model's?")
         return ids, np.zeros((ids.size // S, S), bool) if mask is None else padding(mask, ids.shape)
 
 
@@ -261,14 +264,16 @@ def padding(mask, shape):
     """Where nobody may look, (B, S), from a mask that says where one may."""
     mask = np.asarray(mask)
     if mask.dtype.kind not in "biu":
-        raise TypeError(f"mask must be boolean, or 0 and 1, got {mask.dtype}; 1 is a token, 0 is padding")
+        raise checks.InputTypeError(f"mask must be boolean, or 0 and 1, got {mask.dtype}; 1 is a token, 0 is padding")
     if mask.shape != shape:
-        raise ValueError(f"mask must have the shape of ids, {shape}, got {mask.shape}")
+        raise checks.InputError(f"mask must have the shape of ids, {shape}, got {mask.shape}")
     if mask.min() < 0 or mask.max() > 1:
-        raise ValueError(f"mask must be 0 or 1, got {mask.min()} to {mask.max()}; 1 is a token, 0 is padding")
+        raise checks.InputError(f"mask must be 0 or 1, got {mask.min()} to {mask.max()}; 1 is a token, 0 is padding")
     mask = mask.reshape(-1, shape[-1]) == 0
     if mask.all(1).any():
-        raise ValueError(f"mask hides all of sequence {mask.all(1).argmax()}; leave it out, or keep a token of it")
+        raise checks.InputError(
+            f"mask hides all of sequence {mask.all(1).argmax()}; leave it out, or keep a token of it"
+        )
     return mask
 
 

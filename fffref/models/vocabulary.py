@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .. import files
+from .. import checks, files
 
 MASK, UNKNOWN = "[MASK]", "[UNK]"  # what a masked model has beside its characters
 
@@ -28,7 +28,7 @@ class Characters:
 
     def __post_init__(self):
         if not isinstance(self.alphabet, str) or not self.alphabet or len(set(self.alphabet)) < len(self.alphabet):
-            raise ValueError("an alphabet is a string of at least one character, each of them once")
+            raise checks.InputError("an alphabet is a string of at least one character, each of them once")
 
     @classmethod
     def of(cls, text, masked=False):
@@ -52,7 +52,7 @@ class Characters:
         wrong = known[ids] != points
         if wrong.any():
             unknown = "".join(sorted(set(map(chr, points[wrong]))))
-            raise ValueError(
+            raise checks.InputError(
                 f"the model does not know {len(unknown)} of the text's characters: {unknown[:20]!r}; "
                 f"it knows {self.alphabet[:100]!r}"
             )
@@ -96,7 +96,7 @@ class Tokens:
     def mask(self):
         """Number of the token for what is hidden."""
         if not self.masked:
-            raise ValueError(f"{self.path} has no token {MASK}; a model that fills gaps needs one")
+            raise checks.InputError(f"{self.path} has no token {MASK}; a model that fills gaps needs one")
         return self.tokenizer.token_to_id(MASK)
 
     def encode(self, text):
@@ -133,9 +133,9 @@ def vocabulary(path):
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ValueError(f"there is no {path}; fffref lm train makes it") from None
+        raise checks.InputError(f"there is no {path}; fffref lm train makes it") from None
     except (OSError, ValueError) as error:
-        raise ValueError(f"{path} is no readable JSON: {error}; take another copy") from error
+        raise checks.InputError(f"{path} is no readable JSON: {error}; take another copy") from error
     words = (content.get("model") or {}).get("vocab") if isinstance(content, dict) else None
     if isinstance(words, dict) and content["model"].get("type") == "WordLevel":
         plain = sorted((w for w in words if len(w) == 1), key=words.get)
@@ -148,11 +148,11 @@ def _tokenizer(path):
     try:
         from tokenizers import Tokenizer
     except ImportError:
-        raise ValueError('tokenizer files need the package tokenizers: pip install "fffref[text]"') from None
+        raise checks.InputError('tokenizer files need the package tokenizers: pip install "fffref[text]"') from None
     try:
         return Tokenizer.from_file(str(path))
     except Exception as error:  # the package raises nothing more special
-        raise ValueError(f"{path} is no tokenizer that the package tokenizers can read: {error}") from error
+        raise checks.InputError(f"{path} is no tokenizer that the package tokenizers can read: {error}") from error
 
 
 def _points(text):

@@ -100,7 +100,7 @@ def _measure(layer, x, choices, score):
     """Sum scores of hard and soft outputs over all rows, in parts; and see which choices are made."""
     x = checks.array("x", x, (None, layer.n_in), layer.dtype)
     if len(x) == 0:
-        raise ValueError("evaluate needs at least one sample, got none")
+        raise checks.InputError("evaluate needs at least one sample, got none")
     choices = Choices() if choices is None else checks.instance("choices", choices, Choices, "a Choices record")
     hard, soft, entropy, reached = 0.0, 0.0, 0.0, 0
     for start in range(0, len(x), ROWS_AT_ONCE):

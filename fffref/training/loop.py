@@ -22,7 +22,7 @@ STREAMS = ("weights", "split", "epochs")
 ADVICE = "lower the learning rate, or scale the data; a checkpoint keeps the last good epoch"
 
 
-class Diverged(ValueError):
+class Diverged(checks.InputError):
     """A loss or a weight is not finite any more."""
 
 
@@ -145,7 +145,7 @@ def _check_task(task, model, recipe):
     """Refuse what does not fit together, while nothing has been computed."""
     lacking = [name for name in TASK if not callable(getattr(task, name, None))]
     if lacking:
-        raise TypeError(
+        raise checks.InputTypeError(
             f"task must be one, such as training.Classification(x, labels), got {type(task).__name__} "
             f"without {', '.join(lacking)}"
         )
@@ -174,11 +174,11 @@ def _start(model, recipe, checkpoint, resume, identity):
         return start
     saved = checkpoints.load(checkpoint, type(model))
     if saved.layer.sizes != model.sizes:
-        raise ValueError(f"{checkpoint} holds sizes {saved.layer.sizes}, expected {model.sizes}; start anew")
+        raise checks.InputError(f"{checkpoint} holds sizes {saved.layer.sizes}, expected {model.sizes}; start anew")
     for name, value in identity.items():
         difference = _difference(saved.info.get(name), value)
         if difference:
-            raise ValueError(f"{checkpoint} comes from another {name}: {difference}; start anew, without resume")
+            raise checks.InputError(f"{checkpoint} comes from another {name}: {difference}; start anew, without resume")
     return saved.layer, saved.state, saved.info["history"]
 
 
@@ -200,7 +200,7 @@ class _Rehearsed(Exception):
 def _rehearse(checkpoint, model, identity):
     """Write and remove a checkpoint of the same model in the same folder: what would fail later fails now."""
     if checkpoint.is_dir():
-        raise ValueError(f"checkpoint must be a file, {checkpoint} is a folder; name a file in it")
+        raise checks.InputError(f"checkpoint must be a file, {checkpoint} is a folder; name a file in it")
     with contextlib.suppress(_Rehearsed), files.replacing(checkpoint):
         raise _Rehearsed
     rehearsal = checkpoint.parent / f".rehearsal-{os.getpid()}.safetensors"

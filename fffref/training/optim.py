@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .. import checks
-from ..layers.record import Rows
 
 BLOCK = 1 << 14  # numbers at a time: temporaries stay in the cache
 
@@ -54,11 +53,10 @@ class Optimizer:
         for name, array in layer.arrays().items():
             gradient, moments = gradients[name], [arrays[name] for arrays in states]
             _check_gradient(name, gradient, array)
-            are_rows = hasattr(gradient, "dense")  # `Rows`
-            if are_rows and self._leaves_other_rows_alone():
+            if _are_rows(gradient) and self._leaves_other_rows_alone():
                 self._move_rows(array, gradient, moments, constants)
             else:
-                self._move_blocks(array, gradient.dense() if are_rows else gradient, moments, constants)
+                self._move_blocks(array, gradient.dense() if _are_rows(gradient) else gradient, moments, constants)
 
     def _move_rows(self, array, gradient, moments, constants):
         """Move the rows that have a gradient: take them out, move them, put them back."""
@@ -80,12 +78,17 @@ class Optimizer:
             self._move(p, g, m, constants)
 
 
+def _are_rows(gradient):
+    """Whether a gradient is `Rows`, which can be made dense, instead of an array."""
+    return hasattr(gradient, "dense")
+
+
 def _check_gradient(name, gradient, array):
     """Refuse a gradient of another shape, or dtype: a step in float64 would be rounded without a word."""
     if gradient.shape != array.shape:
-        raise ValueError(f"the gradient of {name} must have shape {array.shape}, got {gradient.shape}")
+        raise checks.InputError(f"the gradient of {name} must have shape {array.shape}, got {gradient.shape}")
     if gradient.dtype != array.dtype:
-        raise TypeError(
+        raise checks.InputTypeError(
             f"the gradient of {name} must have dtype {array.dtype}, got {gradient.dtype}; "
             "compute it in the layer's dtype, or convert it (grads.astype)"
         )
@@ -242,9 +245,9 @@ class Clipped(Optimizer):
 
     def clipped(self, grads):
         """Return the gradients, shortened where they are longer than `length`; a length that is not finite stays."""
-        values = [g.values if isinstance(g, Rows) else g for g in grads.arrays().values()]
+        values = [g.values if _are_rows(g) else g for g in grads.arrays().values()]
         norm = float(np.sqrt(sum(float(np.vdot(v, v).real) for v in values)))
         if not norm > self.length or not np.isfinite(norm):
             return grads
         factor = grads.dtype.type(self.length / norm)
-        return grads.map(lambda g: replace(g, values=g.values * factor) if isinstance(g, Rows) else g * factor)
+        return grads.map(lambda g: replace(g, values=g.values * factor) if _are_rows(g) else g * factor)

@@ -6,6 +6,7 @@ own gets the default, which is right for a layer that does not choose. So the lo
 
 import functools
 
+from .. import checks
 from ..layers.leaf_fff import LeafFFF
 from ..layers.moe import MoE
 from ..layers.path_fff import PathFFF
@@ -147,7 +148,7 @@ def check_options(model, recipe):
     """
     idle = _idle(model, recipe)
     if idle:
-        raise ValueError(
+        raise checks.InputError(
             f"a {type(model).__name__} cannot use {', '.join(idle)}; leave it out of the recipe, "
             "or take what remains: training.fitting(recipe, layer)"
         )
@@ -190,7 +191,7 @@ def compiled(model):
     ValueError
         If it has none that can be trained.
     """
-    raise ValueError(f"fast training is for PathFFF, got {type(model).__name__}; leave Recipe.fast as False")
+    raise checks.InputError(f"fast training is for PathFFF, got {type(model).__name__}; leave Recipe.fast as False")
 
 
 @compiled.register

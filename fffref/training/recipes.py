@@ -119,7 +119,7 @@ class Recipe:
         )
         checks.instance("optimizer", self.optimizer, Optimizer, "one, such as Adam() or SGD(0.9)")
         if self.fast and self.route_gradient:
-            raise ValueError(
+            raise checks.InputError(
                 "the compiled backward pass has no route gradient; leave fast as False, or route_gradient out"
             )
         start, _, _ = (self.at(progress) for progress in (0.0, 0.5, 1.0))  # each checks all that it holds

@@ -40,7 +40,9 @@ class Geometric:
     def __post_init__(self):
         _settle(self, "start", "end")
         if not (self.start > 0 and self.end > 0):
-            raise ValueError(f"a geometric schedule goes between numbers above 0, got {self.start} and {self.end}")
+            raise checks.InputError(
+                f"a geometric schedule goes between numbers above 0, got {self.start} and {self.end}"
+            )
 
     def __call__(self, progress):
         return self.start * (self.end / self.start) ** progress
@@ -58,7 +60,7 @@ class Step:
         _settle(self, "at")
         _settle(self, "before", "after", check=checks.number_or_flag)
         if not 0 <= self.at <= 1:
-            raise ValueError(f"a step lies between 0 and 1, got {self.at}")
+            raise checks.InputError(f"a step lies between 0 and 1, got {self.at}")
 
     def __call__(self, progress):
         return self.before if progress < self.at else self.after
@@ -77,7 +79,7 @@ class OneCycle:
     def __post_init__(self):
         _settle(self, "peak", "warmup")
         if not 0 < self.warmup < 1:
-            raise ValueError(f"warmup must lie between 0 and 1, got {self.warmup}")
+            raise checks.InputError(f"warmup must lie between 0 and 1, got {self.warmup}")
 
     def __call__(self, progress):
         if progress < self.warmup:

@@ -59,7 +59,7 @@ class Supervised(Task):
         if self.validation is not None:
             pair = f"a pair (x, {self.ANSWERS})"
             if len(checks.instance("validation", self.validation, (tuple, list), pair)) != 2:
-                raise ValueError(f"validation must be {pair}, got {len(self.validation)} entries")
+                raise checks.InputError(f"validation must be {pair}, got {len(self.validation)} entries")
 
     @property
     def answers(self):
@@ -82,7 +82,7 @@ class Supervised(Task):
             held, kept = order[:n_held], order[n_held:]
             watched, x, answers = (x[held], answers[held]), x[kept], answers[kept]
         if len(x) == 0 or len(watched[0]) == 0:
-            raise ValueError(
+            raise checks.InputError(
                 f"nothing left to {'train on' if len(x) == 0 else 'watch'}: {len(x)} training and "
                 f"{len(watched[0])} validation samples; give more data, or another validation_fraction"
             )

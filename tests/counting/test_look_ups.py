@@ -36,7 +36,11 @@ def test_counts_are_those_of_the_arrays_and_of_the_recursion(rng, D, M, codebook
 
 @pytest.mark.parametrize(
     ("sizes", "message"),
-    [((0, 1, 1), "n_in must be at least 1"), ((4, 1, 5), "codebooks must be at most 4"), ((4, 1.5, 2), "n_out must be")],
+    [
+        ((0, 1, 1), "n_in must be at least 1"),
+        ((4, 1, 5), "codebooks must be at most 4"),
+        ((4, 1.5, 2), "n_out must be"),
+    ],
 )
 def test_absurd_sizes_are_refused(sizes, message):
     with pytest.raises((TypeError, ValueError), match=message):

@@ -8,6 +8,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from fffref import DenseFF, PathFFF
+from fffref.counting import presets
 from fffref.formats import ultrafastbert
 from fffref.formats.ultrafastbert import OUT, WORDS, Arch
 from fffref.models.bert import Bert
@@ -248,3 +249,17 @@ def test_the_conversion_that_we_advise_works(folder, rng):
     (folder / "model.safetensors").unlink()
     run([executable, "-c", ultrafastbert.CONVERT], cwd=folder, check=True)
     np.testing.assert_array_equal(Bert.load(folder)(ids), expected)
+
+
+@pytest.mark.parametrize("trees, depth", [(1, 11), (3072, 0), (16, 7)])
+def test_the_preset_of_the_counts_is_the_architectures_own(trees, depth):
+    preset = presets.get(f"ultrafastbert-{trees}x{depth}")
+    assert Arch(n_trees=trees, depth=depth).counted() == replace(preset, published=None, note="")
+    assert Arch(width=3072).counted() == replace(presets.get("crammed-bert-3072"), note="")
+
+
+@pytest.mark.parametrize("arch", [TINY, DENSE], indirect=True)
+def test_the_parameters_counted_are_the_tensors_but_for_attentions_factor(arch, rng):
+    tensors = ultrafastbert.draw(rng, arch)
+    stored = sum(array.size for name, array in tensors.items() if not name.endswith("norm_factor"))
+    assert arch.counted().n_parameters == stored

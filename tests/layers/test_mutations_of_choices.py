@@ -83,6 +83,11 @@ def verify_tapes(module):
     module.check_origin(tape, layer.in_weight[0], layer.in_bias[0], tape.logit)
     with pytest.raises(ValueError, match="another layer"):
         module.check_origin(tape, twin.in_weight[0], twin.in_bias[0], tape.logit)
+    path = cases.make("PathFFF", rng)
+    _, walked = path.forward(rng.standard_normal((4, 5)))
+    module.check(path, walked, type(walked), V=9)
+    with pytest.raises(TypeError):
+        module.check(path, replace(walked, node=walked.node.astype(float)), type(walked), V=9)
     module.check_range("node", np.array([0, 6]), 7)
     for wrong in (-1, 7):
         with pytest.raises(ValueError, match="node must lie in 0 to 6"):
@@ -110,6 +115,8 @@ FAULTS = {
     "shapes are not looked at": ("tapes", "if actual != shape and", "if False and"),
     "any tape will do": ("tapes", "if type(tape) is not kind:", "if False:"),
     "a twin's tape passes": ("tapes", "> slack and", "> 1e9 * slack and"),
+    "an index below 0": ("tapes", "0 <= index.min()", "-9 <= index.min()"),
+    "nodes of any dtype accepted": ("tapes", 'dtype.kind in "iu"', 'dtype.kind in "iuf"'),
     "an index too far": ("tapes", "index.max() < n)", "index.max() <= n)"),
 }  # fmt: skip
 
