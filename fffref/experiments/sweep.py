@@ -179,7 +179,9 @@ def _lock(handle, path):
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise checks.InputError(f"another sweep is writing to {path}; wait for it, or choose another file") from error
+            raise checks.InputError(
+                f"another sweep is writing to {path}; wait for it, or choose another file"
+            ) from error
 
 
 def _results(runs, execute, jobs, scheduler):
