@@ -2,11 +2,15 @@
 
     python scripts/notebooks.py                 all of them
     python scripts/notebooks.py 01 04           those whose names begin so
-    python scripts/notebooks.py --times         and write the minutes into notebooks/README.md
+    python scripts/notebooks.py --times         and write the seconds into notebooks/README.md
+    python scripts/notebooks.py --figures OUT   and leave each figure in the folder OUT, as SVG and PDF, for slides
 
 Each runs top to bottom in a fresh kernel, in the folder notebooks/, and is written only if all went well. What varies
 from run to run without meaning anything (cell ids, time stamps, the kernel's patch version) is made the same; widgets,
-which a page without a kernel cannot show, are left out.
+which a page without a kernel cannot show, are left out. Every figure has an alternative text, made of its titles.
+
+Notebooks that time something are written only if the machine was quiet, before and after: two cores have to do nearly
+twice the work of one. `--busy` writes them all the same, for work on their text; don't commit their times.
 """
 
 import argparse
@@ -22,15 +26,20 @@ from nbclient.exceptions import CellExecutionError
 from tqdm import tqdm
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))  # this checkout's fffref, installed or not, as in the kernels
-from fffref import files  # noqa: E402
-
 FOLDER = ROOT / "notebooks"
+sys.path[:0] = [str(ROOT), str(FOLDER)]  # this checkout's fffref, installed or not, as in the kernels
+import machine  # noqa: E402
+
+from fffref import files, plots  # noqa: E402
+
+TIMED = ("05", "06", "09")  # notebooks that say how long something takes
 SECONDS = 600  # for one cell: a notebook takes less than a minute, a slow machine more
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python", "file_extension": ".py", "mimetype": "text/x-python"},
 }
+METADATA_OF_CELLS = ("jupyter", "mystnb", "tags")
+SOLUTION = {"code_prompt_show": "Show the solution", "code_prompt_hide": "Hide the solution"}
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -80,17 +89,50 @@ def execute(path, environment=()):
     return normalise(notebook, pathlib.Path(path).stem), seconds
 
 
+def execute_quietly(path, environment=()):
+    """Run a notebook that times something; ValueError if the machine has other things to do, before or after."""
+    before = machine.cores_at_work()
+    result = execute(path, environment) if before >= machine.FREE else None
+    after = machine.cores_at_work() if result else before
+    said = (
+        any(machine.BUSY in output.get("text", "") for cell in result[0].cells for output in cell.get("outputs", ()))
+        if result
+        else True
+    )
+    if min(before, after) < machine.FREE or said:
+        raise ValueError(
+            f"its times would mean nothing: two cores did the work of {before:.1f} before and of {after:.1f} after it, "
+            f"and {machine.FREE} are asked for; end what else is running, or work on the text with --busy"
+        )
+    return result
+
+
 def normalise(notebook, name):
     """Return the notebook without what varies from run to run; cells are numbered after `name`."""
     for number, cell in enumerate(notebook.cells, 1):
         cell["id"] = f"{name}-{number}"[:64]
-        cell["metadata"] = {key: cell["metadata"][key] for key in ("jupyter", "tags") if key in cell["metadata"]}
+        cell["metadata"] = {key: cell["metadata"][key] for key in METADATA_OF_CELLS if key in cell["metadata"]}
         if "outputs" in cell:
             cell["outputs"] = [output for output in cell["outputs"] if WIDGET not in output.get("data", {})]
+            _tell_the_book(cell)
     notebook["metadata"] = METADATA
     notebook["nbformat"], notebook["nbformat_minor"] = 4, 5
     nbformat.validate(notebook)
     return notebook
+
+
+def _tell_the_book(cell):
+    """What the book has to know of a cell: alternative text and width of its figure, and that it is a solution."""
+    found = [
+        output["metadata"]["image/png"] for output in cell["outputs"] if output.get("metadata", {}).get("image/png")
+    ]
+    if len(found) > 1:
+        raise ValueError(f"a cell draws {len(found)} figures, and the book gives all of them one text: one cell each")
+    told = {"image": {"alt": found[0]["alt"], "width": f"{found[0]['width']}px"}} if found and "alt" in found[0] else {}
+    if "solution" in cell["metadata"].get("tags", ()):
+        told |= SOLUTION
+    if told:
+        cell["metadata"]["mystnb"] = told
 
 
 def write(notebook, path):
@@ -104,6 +146,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="beginnings of names; all notebooks if there are none")
     parser.add_argument("--times", action="store_true", help="write the times into notebooks/README.md")
+    parser.add_argument("--figures", type=pathlib.Path, metavar="OUT", help="folder for a copy of each figure")
+    parser.add_argument(
+        "--busy", action="store_true", help="write notebooks that time something on a busy machine, too"
+    )
     arguments = parser.parse_args()
     paths = [p for p in sorted(FOLDER.glob("*.ipynb")) if p.name.startswith(tuple(arguments.names) or "")]
     if not paths:
@@ -111,8 +157,10 @@ def main():
     times = {}
     for path in (bar := tqdm(paths, unit="notebook")):
         bar.set_postfix_str(path.stem)
+        pack = {plots.PACK: str(arguments.figures.resolve() / path.stem)} if arguments.figures else {}
+        timed = path.name.startswith(TIMED) and not arguments.busy
         try:
-            notebook, times[path.stem] = execute(path)
+            notebook, times[path.stem] = execute_quietly(path, pack) if timed else execute(path, pack)
         except (CellExecutionError, ValueError) as error:
             bar.close()
             sys.exit(f"{path.name} is left as it was: {error}")
