@@ -246,7 +246,7 @@ def _reach(scheduler):
 
 
 def _no_scheduler(scheduler, why):
-    return ValueError(f"no Dask scheduler at {scheduler}: {_short(why)}; start one with: dask scheduler")
+    return checks.InputError(f"no Dask scheduler at {scheduler}: {_short(why)}; start one with: dask scheduler")
 
 
 def _bar(progress, done, total):
