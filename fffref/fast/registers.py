@@ -362,9 +362,9 @@ def _combine_registers_compiled(h, n, rows, y, at, span):
 
 
 def combine_four(h, i, n, rows, y, past_caches):
-    """Four rows of y that add up the same `rows`, n[i[q]] being equal for all of them: each is read once for four."""
+    """Four rows of y that add up the same rows, those of n[i[0]]: each is read once for four."""
     for q in range(4):
-        combine(h, n, rows, y, (i[q],), past_caches)
+        combine(h[i[q]], n[i[0]], rows, y[i[q]], (), past_caches)
 
 
 @overload(combine_four, jit_options=ORDERED)
