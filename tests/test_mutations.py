@@ -463,17 +463,7 @@ def test_the_source_as_it_is_passes(name):
     VERIFY[name](module_with(name))
 
 
-# Known: their check does not find these two yet. An expected failure, so that it is told in every run.
-NOT_FOUND = ("two trees are added up as one", "strangers are added up together")
-
-
-@pytest.mark.parametrize(
-    "fault",
-    [
-        pytest.param(fault, marks=pytest.mark.xfail(reason="not found yet")) if fault in NOT_FOUND else fault
-        for fault in FAULTS
-    ],
-)
+@pytest.mark.parametrize("fault", FAULTS)
 def test_a_planted_fault_is_found(fault):
     name, old, new = FAULTS[fault]
     module = module_with(name, old, new)
