@@ -1,5 +1,6 @@
 """How this project times: in turn, median and quartiles, ratios of neighbours, and the machine beside the result."""
 
+import hashlib
 import json
 import os
 import pathlib
@@ -11,9 +12,13 @@ from importlib import metadata
 
 import numpy as np
 
+import fffref
 from fffref import files
 
 RESULTS = pathlib.Path(__file__).parent / "results"
+# Some environments set these as a precaution for old builds; they make NumPy's GEMM run kernels for older processors,
+# at half the speed here, and so would double every ratio.
+HINDRANCES = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
@@ -71,13 +76,31 @@ def ratio(times, slow, fast):
 
 
 def in_child(script, arguments, threads):
-    """Run a script in a process of its own with this many threads; return the JSON that it prints last."""
-    environment = os.environ | {name: str(threads) for name in THREAD_VARIABLES}
+    """Run a script in a process of its own with this many threads and an unhindered BLAS; return what it prints last.
+
+    Raises
+    ------
+    RuntimeError
+        If it fails, with what it said.
+    """
+    environment = {name: value for name, value in os.environ.items() if name not in HINDRANCES}
+    environment |= {name: str(threads) for name in THREAD_VARIABLES}
     command = [sys.executable, str(script), *map(str, arguments)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr}")
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def samples(call, seconds=0.4, least=3, most=30):
+    """Seconds of single calls, after two that are not counted, until their time is up."""
+    call(), call()
+    times, end = [], time.perf_counter() + seconds
+    while len(times) < least or (len(times) < most and time.perf_counter() < end):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return times
 
 
 def peak_memory(call):
@@ -109,8 +132,36 @@ def machine():
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "blas": f"{blas['name']} {blas['version']}",
-        "versions": {name: _version(name) for name in ("numpy", "scipy", "numba", "torch", "fastfeedforward")},
+        "versions": {name: _version(name) for name in ("numpy", "scipy", "numba", "llvmlite", "torch", "fastfeedforward")},
     }
+
+
+def blas_kernel():
+    """The kernel that NumPy's BLAS runs in this process, such as "SkylakeX"; None if threadpoolctl is not installed."""
+    try:
+        from threadpoolctl import threadpool_info
+    except ImportError:
+        return None
+    np.ones((2, 2)) @ np.ones((2, 2))
+    return next((pool.get("architecture") for pool in threadpool_info() if pool["user_api"] == "blas"), None)
+
+
+def kernels_digest():
+    """A digest of the compiled kernels' text: a result belongs to the kernels that it was measured with."""
+    folder = pathlib.Path(fffref.__file__).parent / "fast"
+    text = b"".join((folder / name).read_bytes() for name in ("kernels.py", "registers.py"))
+    return hashlib.sha256(text).hexdigest()[:12]
+
+
+def commit():
+    """The commit that is checked out, with a + if files differ from it; None outside a repository."""
+    git = lambda *words: subprocess.run(["git", *words], cwd=RESULTS.parent, capture_output=True, text=True)  # noqa: E731
+    try:
+        head, changes = git("rev-parse", "--short=12", "HEAD"), git("status", "--porcelain", "--", "../fffref", ".")
+    except OSError:
+        return None
+    changed = [line for line in changes.stdout.splitlines() if "/results/" not in line]
+    return head.stdout.strip() + "+" * bool(changed) if head.returncode == 0 else None
 
 
 def _processor():
@@ -147,7 +198,8 @@ def _version(package):
 
 def write(name, result, markdown, folder=None):
     """Write a result as JSON and as a table, with the machine and the command; by default into `RESULTS`."""
-    result = {"command": f"python benchmarks/{name}.py {' '.join(sys.argv[1:])}".strip(), "machine": machine()} | result
+    command = f"python benchmarks/{name}.py {' '.join(sys.argv[1:])}".strip()
+    result = {"command": command, "commit": commit(), "kernels": kernels_digest(), "machine": machine()} | result
     for suffix, text in ((".json", json.dumps(result, indent=1) + "\n"), (".md", markdown)):
         with files.replacing((folder or RESULTS) / f"{name}{suffix}") as temporary:
             temporary.write_text(text)

@@ -4,6 +4,7 @@ Each is a function from rows `x (B, n_in)` to `y (B, n_out)` for a `PathFFF` of 
 and the published package are optional; `AVAILABLE` says what is there.
 """
 
+from dataclasses import replace
 from importlib.util import find_spec
 
 import numpy as np
@@ -11,8 +12,8 @@ from scipy.special import ndtr
 
 import fffref
 from fffref import DenseFF, PathFFF
-from fffref.fast import kernels
 from fffref.layers import activations
+from fffref.models import parts
 
 AVAILABLE = {name: find_spec(name) is not None for name in ("torch", "fastfeedforward")}
 
@@ -66,10 +67,10 @@ def torch_gather(layer):
     return run
 
 
-def dense(layer):
-    """Every dense rival at hand, by name: the fastest of them is what ratios refer to."""
-    found = {"dense, NumPy": numpy_dense(layer)}
-    return found | ({"dense, PyTorch": torch_dense(layer)} if AVAILABLE["torch"] else {})
+def bare_gemms(layer):
+    """Two GEMMs of the BLAS and nothing between them: the bound that no dense code in this precision passes."""
+    W, V = layer.in_weight[0], layer.out_weight[0]
+    return lambda x: (x @ W.T) @ V
 
 
 def dense_twin(layer, width=None):
@@ -79,6 +80,12 @@ def dense_twin(layer, width=None):
     none = np.zeros(layer.n_out, layer.dtype)
     W, b, V = layer.in_weight[0][:width], layer.in_bias[0][:width], layer.out_weight[0][:width]
     return DenseFF(W, b, V, none, layer.activation)
+
+
+def without_activation(layer):
+    """The dense twin that `bare_gemms` computes: no bias, no activation."""
+    dense = dense_twin(layer)
+    return replace(dense, in_bias=np.zeros_like(dense.in_bias), activation="identity")
 
 
 def masked_dense(layer, threads):
@@ -92,7 +99,7 @@ def masked_dense(layer, threads):
         for _ in range(layer.depth + 1):
             mask[every, node] = 1
             node = 2 * node + 1 + (z[every, node] + b[node] > 0)
-        dense._run(kernels._activate_rows_jit, (b, kernels.KINDS[layer.activation]), (z,))
+        dense.activate(z)
         z *= mask
         return z @ V
 
@@ -120,6 +127,28 @@ def masked_step(layer, x, dy):
         return y, (dz.T @ x, dz.sum(0), h.T @ dy), dz @ W
 
     return step
+
+
+def conditional_step(model, x, dy):
+    """Forward and backward of a layer, or of its compiled form, in the shape of `masked_step`."""
+
+    def step():
+        y, tape = model.forward(x)
+        return y, *model.backward(tape, dy)
+
+    return step
+
+
+def training(step, layer, optimizer, state, rate=1e-4):
+    """A function that takes one step of training in place, the optimiser's part included."""
+
+    def run():
+        _, grads, _ = step()
+        if isinstance(grads, tuple):
+            grads = PathFFF(*(gradient[None] for gradient in grads), layer.activation)
+        optimizer.update(layer, grads, state, 0, rate)
+
+    return run
 
 
 def published_leaf(layer):
@@ -164,12 +193,15 @@ class TorchBert:
             return torch.from_numpy(np.ascontiguousarray(array))
 
         self.arch, self.width = bert.arch, width
-        self.words, self.positions = tensor(bert.words), tensor(bert.positions)
-        self.embedding_norm, self.final_norm = (tuple(map(tensor, n)) for n in (bert.embedding_norm, bert.final_norm))
+        table = parts.sinusoid(bert.max_length, bert.hidden_width).astype(bert.dtype)
+        self.words, self.positions = tensor(bert.embedding.words), tensor(bert.embedding.scale * table)
+        norm = lambda part: (tensor(part.weight), tensor(part.bias))  # noqa: E731
+        self.embedding_norm, self.final_norm = norm(bert.embedding.norm), norm(bert.final_norm)
         self.blocks = [
             {
-                "norms": [tuple(map(tensor, norm)) for norm in (block.norm1, block.norm2)],
-                "qkv": tensor(block.qkv), "dense": tensor(block.dense), "factor": float(block.norm_factor),
+                "norms": [norm(block.norm1), norm(block.norm2)],
+                "qkv": tensor(block.attention.qkv), "dense": tensor(block.attention.out),
+                "factor": block.attention.factor,
                 "in": tensor(block.ff.in_weight[0][:width]), "bias": tensor(block.ff.in_bias[0][:width]),
                 "out": tensor(block.ff.out_weight[0][:width]).T,
             }

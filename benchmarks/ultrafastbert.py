@@ -31,7 +31,6 @@ from fffref import counting, files, plots
 from fffref.counting import presets
 from fffref.formats import ultrafastbert
 from fffref.layers.record import aligned
-from fffref.models import bert as model
 from fffref.models.bert import Bert
 
 CASES = {"1 x 16": (1, 16, 15), "1 x 128": (1, 128, 11), "32 x 128": (32, 128, 3)}  # sequences, tokens, rounds
@@ -63,11 +62,15 @@ class Clock:
 
 def contestants(bert, threads, clock):
     """By name, functions from ids (B, S) to hidden states, their parts timed."""
-    model.attention = clock.timed("attention", model.attention)
-    Bert.embed = clock.timed("embedding", Bert.embed)
+    timed = {
+        name: clock.timed(name.rsplit(".", 1)[-1], part)
+        for name, part in bert.parts().items()
+        if name.endswith(("attention", "embedding"))
+    }
 
     def with_ff(ff):
-        return replace(bert, ffs=tuple(clock.timed("feedforward", ff(block.ff)) for block in bert.blocks)).hidden
+        ffs = bert.with_ffs(lambda layer: clock.timed("feedforward", ff(layer))).instead
+        return lambda ids: bert.hidden(ids, instead=timed | ffs)
 
     found = {
         OURS: with_ff(lambda layer: fffref.jit(layer, threads).warm_up()),
@@ -165,7 +168,7 @@ def visited(bert, ids):
 
         return run
 
-    replace(bert, ffs=tuple(counted(block.ff) for block in bert.blocks)).hidden(ids)
+    bert.with_ffs(counted).hidden(ids)
     neurons, leaves = np.array(counts).T
     return {"neurons": measure.quartiles(neurons), "last_neurons": measure.quartiles(leaves), "tokens": int(ids.size)}
 

@@ -1,79 +1,55 @@
-"""What each trick of the batch kernel is worth: the same computation, one trick less or one more at a time.
+"""What each rung of the batch kernel is worth: the same computation, one trick less at a time.
 
     python benchmarks/variants.py
 
-PathFFF 768/4095/12, batch 16,384, float32, one thread, distinct rows. Every variant gives the kernel's answers.
+PathFFF 768/4095/12, batches of 256, 1,024 and 16,384, float32, one thread, distinct rows. Every variant gives the
+kernel's answers. The kernels' text is compiled anew with one thing changed, so that this file repeats none of it.
 """
+
+import json
+import pathlib
+import sys
 
 import measure
 import numpy as np
-from numba import njit
 
 from fffref import PathFFF
 from fffref.fast import kernels
 from fffref.layers.record import aligned
 
-WIDTH, LEVELS, BATCH = 768, 12, 16384
-OPTIONS = {name: value for name, value in kernels.OPTIONS.items() if name != "cache"}
-
-
-@njit(**OPTIONS)
-def _axpy_a_level(in_weight, in_bias, out_weight, n_trees, kind, x, node, logit, hidden, y):
-    for i in range(len(x)):
-        kernels._cmm_plain_jit(in_weight, in_bias, out_weight, n_trees, kind, x[i], y[i])
-
-
-@njit(**OPTIONS)
-def _two_passes_a_row(in_weight, in_bias, out_weight, n_trees, kind, x, node, logit, hidden, y):
-    for i in range(len(x)):
-        kernels._cmm_jit(in_weight, in_bias, out_weight, n_trees, kind, x[i], y[i])
-
-
-def variant(rows_in_turn=1, ahead_x=False, ahead_y=True, ahead_children=0, by_path=False):
-    """The batch kernel with other choices; by default, one row after the other and nothing asked for but y."""
-
-    @njit(**OPTIONS)
-    def kernel(in_weight, in_bias, out_weight, n_trees, kind, x, node, logit, hidden, y):
-        for first in range(0, len(x), rows_in_turn):
-            last = min(first + rows_in_turn, len(x))
-            node[first:last, 0] = 0
-            for t in range(LEVELS):
-                for i in range(first, last):
-                    n = node[i, t]
-                    if t + 1 < LEVELS:
-                        for j in range(0, ahead_children, 16):
-                            kernels._prefetch_item(in_weight, 2 * n + 1, j)
-                            kernels._prefetch_item(in_weight, 2 * n + 2, j)
-                    logit[i, t] = kernels._dot_jit(x[i], in_weight[n]) + in_bias[n]
-                    if t + 1 < LEVELS:
-                        node[i, t + 1] = 2 * n + 1 + (logit[i, t] > 0)
-                    if ahead_x and t == 0:
-                        kernels.prefetch(x, i + rows_in_turn, 1)
-        order = np.arange(len(x))
-        if by_path:
-            kernels._group_jit(node[:, LEVELS - 1].copy(), np.empty(len(in_weight) + 1, np.intp), order)
-        for r in range(len(x)):
-            i = order[r]
-            if ahead_y and r + 1 < len(x):
-                kernels.prefetch(y, order[r + 1], 1)
-            kernels._activate_jit(kind, logit[i], hidden[i])
-            kernels._combine_jit(hidden[i], node[i], out_weight, y[i])
-
-    return kernel
-
-
-KERNELS = {
-    "the library's": kernels._path_rows_jit,
-    "dot and axpy a level": _axpy_a_level,
-    "two passes a row": _two_passes_a_row,
-    "one row after the other": variant(),
-    "two rows in turn": variant(rows_in_turn=2),
-    "four rows in turn": variant(rows_in_turn=4),
-    "next row of x asked for ahead": variant(ahead_x=True),
-    "next row of y not asked for ahead": variant(ahead_y=False),
-    "both children asked for ahead, 512 bytes each": variant(ahead_children=128),
-    "rows summed in the order of their paths": variant(by_path=True),
+WIDTH, LEVELS, BATCHES = 768, 12, (256, 1024, 16384)
+LIBRARY = "the library's"
+VARIANTS = {  # by name, what is replaced in the text of kernels.py
+    LIBRARY: {},
+    "rows in the order they come, not sorted": {"FEW_ROWS = 32": "FEW_ROWS = 2**62"},
+    "not added up four at a time": {"while count < 4 and": "while count < 1 and"},
+    "nothing asked for ahead": {"FAR_ROWS = 1536": "FAR_ROWS = 2**62"},
+    "all asked for ahead": {"FAR_ROWS = 1536": "FAR_ROWS = 0"},
+    "y written through the caches": {"FAR_BYTES = 2**22": "FAR_BYTES = 2**62"},
+    "y always written past the caches": {"FAR_BYTES = 2**22": "FAR_BYTES = 0"},
+    "one row after the other": {"whole = B - B % 4": "whole = 0"},
 }
+BY_LEVEL, OFF_LINE = "dot and axpy a level, rung 1", "weights 16 bytes off a cache line"
+
+
+def kernel_with(changes):
+    """`path_rows`, compiled from the text of the kernels with these changes."""
+    file = pathlib.Path(kernels.__file__)
+    text = file.read_text().replace("def compiled(function, cache=True):", "def compiled(function, cache=False):")
+    text = text.replace("    cache = True\n", "    cache = False\n").replace("    if not cache:\n", "    if False:\n")
+    for old, new in changes.items():
+        assert text.count(old) == 1, f"{old!r} occurs {text.count(old)} times in kernels.py"
+        text = text.replace(old, new)
+    names = {"__name__": "fffref.fast.variant", "__package__": "fffref.fast", "__file__": str(file)}
+    sys.modules["fffref.fast.variant"] = kernels  # where NamedTuple looks its module up
+    exec(compile(text, "variant", "exec"), names)
+    return names["path_rows_jit"]
+
+
+def by_level(weights, x, node, logit, hidden, y):
+    """The first rung, row by row."""
+    for i in range(len(x)):
+        kernels.cmm_by_level_jit(weights, x[i], y[i])
 
 
 def shifted(array):
@@ -83,44 +59,53 @@ def shifted(array):
     return memory[4 : 4 + array.size].reshape(array.shape)
 
 
-def main():
-    """Time all variants in turn; write JSON and table."""
+def measured(batch, repeats):
+    """Rows of the result, for one size of batches."""
     rng = np.random.default_rng(0)
     layer = PathFFF.init(rng, WIDTH, WIDTH, LEVELS - 1)
-    weights = layer.in_weight[0], layer.in_bias[0], layer.out_weight[0]
-    off_line = tuple(map(shifted, weights))
-    x = rng.standard_normal((BATCH, WIDTH), dtype=np.float32)
-    room = tuple(np.zeros((BATCH, LEVELS), kind) for kind in (np.intp, np.float32, np.float32))
-    y, expected = np.zeros_like(x), layer.forward_hard(x)
-
-    def caller(kernel, weights):
-        return lambda: kernel(*weights, 1, kernels.KINDS["gelu"], x, *room, y)
-
-    contestants = {name: caller(kernel, weights) for name, kernel in KERNELS.items()}
-    contestants["weights 16 bytes off a cache line"] = caller(kernels._path_rows_jit, off_line)
+    arrays = layer.in_weight[0], layer.in_bias[0], layer.out_weight[0]
+    weights = kernels.PathWeights(*arrays, 1, kernels.GELU)
+    off_line = kernels.PathWeights(*map(shifted, arrays), 1, kernels.GELU)
+    x = aligned(rng.standard_normal((batch, WIDTH), dtype=np.float32))
+    room = tuple(np.zeros((batch, LEVELS), kind) for kind in (np.intp, np.float32, np.float32))
+    y, expected = aligned(np.zeros_like(x)), layer.forward_hard(x)
+    calls = {name: (kernel, weights) for name, kernel in KERNELS.items()}
+    calls |= {BY_LEVEL: (by_level, weights), OFF_LINE: (KERNELS[LIBRARY], off_line)}
+    contestants = {name: lambda k=kernel, w=w: k(w, x, *room, y) for name, (kernel, w) in calls.items()}
     for call in contestants.values():
         y[...] = np.nan
         call()
         np.testing.assert_allclose(y, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
-    times = measure.in_turn(contestants, 15)
-    rows = [
-        {
-            "name": name,
-            "microseconds": measure.quartiles(1e6 * values / BATCH),
-            "slower": measure.ratio(times, name, "the library's"),
-        }
+    times = measure.in_turn(contestants, repeats)
+    return [
+        {"batch": batch, "name": name, "microseconds": measure.quartiles(1e6 * values / batch),
+         "slower": measure.ratio(times, name, LIBRARY)}
         for name, values in times.items()
-    ]
+    ]  # fmt: skip
+
+
+KERNELS = {}
+
+
+def main():
+    """Time all variants in turn, in a process of its own; write JSON and table."""
+    if "--child" in sys.argv:
+        KERNELS.update({name: kernel_with(changes) for name, changes in VARIANTS.items()})
+        print(json.dumps([row for batch in BATCHES for row in measured(batch, max(9, min(60, 2**18 // batch // 8)))]))
+        return
+    rows = measure.in_child(__file__, ["--child"], 1)
     measure.write("variants", {"rows": rows}, table(rows))
     print(table(rows))
 
 
 def table(rows):
     """The result as Markdown."""
-    lines = ["| variant | us per row | time against the library's |", "|---|---|---|"]
-    for row in rows:
-        cells = (measure.span(row[field]) for field in ("microseconds", "slower"))
-        lines.append(f"| {row['name']} | {' | '.join(cells)} |")
+    batches = list(dict.fromkeys(row["batch"] for row in rows))
+    lines = [f"| variant | {' | '.join(f'us per row, batch {b} | time against the library' + chr(39) + 's' for b in batches)} |"]
+    lines.append("|---" * (1 + 2 * len(batches)) + "|")
+    for name in dict.fromkeys(row["name"] for row in rows):
+        cells = [measure.span(row[f]) for row in rows if row["name"] == name for f in ("microseconds", "slower")]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 

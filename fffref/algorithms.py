@@ -8,6 +8,7 @@ printed algorithms do not fit their own text, the docstring says what was mended
 [2] P. Belcak and R. Wattenhofer, "Exponentially Faster Language Modelling", arXiv 2311.10770, Algorithm 1.
 [3] N. Shazeer et al., "Outrageously Large Neural Networks", arXiv 1701.06538, sections 2 and 4, appendix A.
 [4] H. Hazimeh et al., "The Tree Ensemble Layer: Differentiability meets Conditional Computation", arXiv 2002.07772.
+[5] D. Blalock and J. Guttag, "Multiplying Matrices Without Multiplying", arXiv 2106.10860, Algorithm 1.
 """
 
 import math
@@ -33,6 +34,20 @@ def Activation(name, z):
     if name == "gelu":
         return z * (1 + math.erf(z / math.sqrt(2))) / 2
     return {"tanh": math.tanh, "identity": float}[name](z)
+
+
+def dActivation(name, z):
+    """Derivative of the activation of one number; that of relu at 0 is 0."""
+    if name == "relu":
+        return 1.0 if z > 0 else 0.0
+    if name == "gelu":
+        return (1 + math.erf(z / math.sqrt(2))) / 2 + z * math.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+    return 1 - math.tanh(z) ** 2 if name == "tanh" else 1.0
+
+
+def Entropy(z):
+    """-c log c - (1 - c) log(1 - c) in nats, of the choice c = sigma(z); in terms of |z|, no digit cancels."""
+    return Softplus(-abs(z)) + abs(z) * sigma(-abs(z))
 
 
 def dot(a, b):
@@ -118,6 +133,57 @@ def FORWARD_I(iota, fff, m=0, n=0):
     return FORWARD_I(iota, fff, m + 1, 2 * n)
 
 
+def BACKWARD_T(iota, fff, g, h=0.0, m=0, n=0):
+    """Derivatives of g . FORWARD_T(iota, fff, m, n) + h (sum of the entropies of the subtree's choices).
+
+    Parameters
+    ----------
+    iota, fff, m, n
+        As in `FORWARD_T`; the temperature is 1 and the choice is `sigma`.
+    g : sequence of float
+        Derivative of a loss with respect to each output.
+    h : float
+        Weight of the hardening loss, the sum of all choices' entropies in nats.
+
+    Returns
+    -------
+    dict of (str, int) to nested lists
+        The derivative with respect to entry n of an array: `("node_weight", 2)` has that of `node_weight[2]`.
+        The array "x" has the one entry 0, the input.
+
+    Notes
+    -----
+    The output is (1 - c) left + c right, so the subtrees get (1 - c) g and c g, and c itself g . (right - left).
+    With c = sigma(z): dc/dz = c (1 - c), and d Entropy/dz = -z c (1 - c).
+    """
+    if 2**m - 1 == len(fff.node_bias):
+        return leaf_backward(iota, fff, g, n)
+    N = 2**m - 1 + n
+    z = dot(iota, fff.node_weight[N]) + float(fff.node_bias[N])
+    c = sigma(z)
+    left, right = (FORWARD_T(iota, fff, m + 1, 2 * n + side) for side in (0, 1))
+    dz = (dot(g, [b - a for a, b in zip(left, right, strict=True)]) - h * z) * c * (1 - c)
+    dleft = BACKWARD_T(iota, fff, [(1 - c) * v for v in g], h, m + 1, 2 * n)
+    dright = BACKWARD_T(iota, fff, [c * v for v in g], h, m + 1, 2 * n + 1)
+    dx = [a + b + dz * float(w) for a, b, w in zip(dleft["x", 0], dright["x", 0], fff.node_weight[N], strict=True)]
+    own = {("node_weight", N): [dz * float(v) for v in iota], ("node_bias", N): dz, ("x", 0): dx}
+    return dleft | dright | own
+
+
+def leaf_backward(iota, fff, g, n):
+    """Derivatives of g . leaf(iota, fff, n), as `BACKWARD_T` returns them."""
+    W_in, W_out = fff.leaf_in_weight[n], fff.leaf_out_weight[n]
+    z = [dot(iota, w) + float(b) for w, b in zip(W_in, fff.leaf_in_bias[n], strict=True)]
+    dz = [dot(g, row) * dActivation(fff.activation, v) for row, v in zip(W_out, z, strict=True)]
+    return {
+        ("leaf_in_weight", n): [[d * float(v) for v in iota] for d in dz],
+        ("leaf_in_bias", n): dz,
+        ("leaf_out_weight", n): [[Activation(fff.activation, v) * float(o) for o in g] for v in z],
+        ("leaf_out_bias", n): [float(o) for o in g],
+        ("x", 0): [dot(dz, column) for column in zip(*W_in, strict=True)],
+    }
+
+
 def CMM(I, W_in, b_in):
     """Algorithm 1 of [2], conditional matrix multiplication: logits and nodes on the path of every row.
 
@@ -164,7 +230,7 @@ def FFF_I(I, fff):
     O : list of B lists of float
     N : list of B lists, one per tree, of nodes
     """
-    O = [[0.0] * fff.out_weight.shape[-1] for _ in I]
+    O = [[0.0] * len(fff.out_weight[0][0]) for _ in I]
     nodes = [[] for _ in I]
     for W_in, b_in, W_out in zip(fff.in_weight, fff.in_bias, fff.out_weight, strict=True):
         L, N = CMM(I, W_in, b_in)
@@ -174,6 +240,34 @@ def FFF_I(I, fff):
                 for o in range(len(O[i])):
                     O[i][o] += Activation(fff.activation, z) * float(W_out[n][o])
     return O, nodes
+
+
+def FFF_B(iota, fff, g):
+    """Derivatives of g . (output of `FFF_I` for one row): the neurons on the path have one, all others have none.
+
+    Parameters
+    ----------
+    iota : sequence of float
+    fff : PathFFF
+        Only its arrays and the activation's name are read.
+    g : sequence of float
+        Derivative of a loss with respect to each output.
+
+    Returns
+    -------
+    dict of (str, int, int) or (str, int) to lists and numbers
+        `("in_weight", k, n)` has the derivative with respect to neuron n of tree k, `("x", 0)` that of the input.
+    """
+    derivatives, dx = {}, [0.0 for _ in iota]
+    for k, (W_in, b_in, W_out) in enumerate(zip(fff.in_weight, fff.in_bias, fff.out_weight, strict=True)):
+        (L,), (N,) = CMM([iota], W_in, b_in)
+        for z, n in zip(L, N, strict=True):
+            dz = dot(g, W_out[n]) * dActivation(fff.activation, z)
+            derivatives["in_weight", k, n] = [dz * float(v) for v in iota]
+            derivatives["in_bias", k, n] = dz
+            derivatives["out_weight", k, n] = [Activation(fff.activation, z) * float(o) for o in g]
+            dx = [a + dz * float(w) for a, w in zip(dx, W_in[n], strict=True)]
+    return derivatives | {("x", 0): dx}
 
 
 def path_mask(fff, N):
@@ -238,3 +332,28 @@ def _expert(x, moe, i):
     """Output of expert i."""
     arrays = moe.expert_in_weight, moe.expert_in_bias, moe.expert_out_weight, moe.expert_out_bias
     return net(x, moe.activation, *(array[i] for array in arrays))
+
+
+def MADDNESSHASH(a, split_column, threshold, t=0, i=0):
+    """Algorithm 1 of [5]: the code of one row in one codebook, by recursion over the levels of its tree.
+
+    Parameters
+    ----------
+    a : sequence of float
+        One row of the left matrix.
+    split_column : sequence of int
+        The column that each level looks at.
+    threshold : sequence of float
+        One a node, in level order.
+    t, i : int
+        Level, and node within the level, counted from 0; the paper counts from 1.
+
+    Returns
+    -------
+    int
+        Which leaf, from left to right.
+    """
+    if t == len(split_column):
+        return i
+    b = 1 if float(a[split_column[t]]) >= float(threshold[2**t - 1 + i]) else 0
+    return MADDNESSHASH(a, split_column, threshold, t + 1, 2 * i + b)

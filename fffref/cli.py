@@ -1,12 +1,29 @@
 """The command line: `fffref COMMAND`, each in a module of `commands`. Bad input is one line and exit status 2."""
 
+import contextlib
+import http.client
+import os
 import sys
+import warnings
 
-from . import __version__
-from .commands import count, demo, evaluate, fill_mask, gradcheck, import_torch, reproduce, train
+from . import __version__, checks
+from .commands import (
+    conformance,
+    count,
+    demo,
+    embed,
+    evaluate,
+    fill_mask,
+    gradcheck,
+    import_torch,
+    lm,
+    reproduce,
+    train,
+)  # fmt: skip
 from .commands.shared import Parser
 
-COMMANDS = (demo, train, evaluate, gradcheck, count, reproduce, fill_mask, import_torch)  # in the order of the help
+# In the order of the help.
+COMMANDS = (demo, train, evaluate, gradcheck, count, reproduce, lm, fill_mask, embed, import_torch, conformance)
 
 DESCRIPTION = """\
 Fast feedforward networks (FFF) in plain NumPy, to read, to check and to time.
@@ -21,7 +38,10 @@ start here:
   fffref evaluate digits.safetensors            how good, how hard, which leaves are used
   fffref gradcheck --layer leaf --depth 4       is every gradient right?
   fffref count path-fff --depth 11              what is stored, what is engaged, what is computed
+  fffref conformance export vectors             test vectors for your port to another language
 """
+
+CLOSED_PIPE = 141  # what the shell says of a program whose reader has gone, as in `| head -1`
 
 
 def main(argv=None):
@@ -35,20 +55,65 @@ def main(argv=None):
     Returns
     -------
     int
-        0 if all went well, 1 if a gradient is wrong; bad input leaves with status 2 and one line.
+        0 if all went well; 1 if a gradient is wrong; 2, with one line, for bad input and for what the system refuses;
+        130 if stopped; 141, silently, if nobody reads what is printed. A mistake of this package is raised, with its
+        traceback; so is everything with `--traceback`.
     """
-    arguments = parser().parse_args(argv)
+    with contextlib.suppress(AttributeError):  # a word that the terminal's encoding lacks is no reason to fail
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        return arguments.run(arguments)
-    except (ValueError, TypeError) as error:
-        message = str(error).replace("\n", " ")
-    except MemoryError:
-        message = "this needs more memory than there is; choose smaller sizes"
+        status = _run(parser().parse_args(argv))
+    except SystemExit:  # after a help text, or one line about the arguments
+        if failed := _flush():
+            return failed
+        raise
+    return _flush() or status
+
+
+def _run(arguments):
+    """Run the command; return the exit status. Our warnings are one line each, arithmetic's are not shown."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("once", UserWarning)
+            warnings.simplefilter("ignore", RuntimeWarning)
+            warnings.showwarning = _show_warning
+            return arguments.run(arguments)
+    except BrokenPipeError:
+        return CLOSED_PIPE
     except KeyboardInterrupt:
         print(f"\nfffref {arguments.command}: stopped", file=sys.stderr)
         return 130
-    print(f"fffref {arguments.command}: {message}", file=sys.stderr)
-    return 2
+    except (checks.InputError, OSError, MemoryError, http.client.HTTPException) as error:
+        if arguments.traceback:
+            raise
+        print(f"fffref {arguments.command}: {_line(error)}", file=sys.stderr)
+        return 2
+
+
+def _flush():
+    """Print what is still to be printed; return the exit status if that fails, or 0."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return 0
+    except OSError as error:
+        with contextlib.suppress(OSError, ValueError):  # lest Python complain again at its end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            return CLOSED_PIPE
+        print(f"fffref: cannot print: {_line(error)}", file=sys.stderr)
+        return 2
+
+
+def _show_warning(message, *_):
+    print(f"fffref: {_line(message)}", file=sys.stderr)
+
+
+def _line(error):
+    """One line that says what went wrong."""
+    if isinstance(error, MemoryError):
+        return "this needs more memory than there is; choose smaller sizes"
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def parser():

@@ -1,34 +1,146 @@
-"""Files are written to a temporary name and renamed: an interrupted run loses nothing that was there."""
+"""Files are written to a temporary name and renamed: an interrupted run loses nothing that was there.
+
+A file gets the mode that `open` would have given it: the umask's, or that of the file it replaces. A symbolic link
+stays one. What a killed writer left behind is removed by the next one that writes the same file.
+"""
 
 import contextlib
+import hashlib
 import os
 import pathlib
-import tempfile
+import re
+import secrets
+import socket
+
+from .checks import InputError, shown
+
+LEFTOVER = re.compile(r"\.(?P<name>.*)\.(?P<host>[0-9a-f]{8})-(?P<process>\d+)-[0-9a-f]{8}\.part(\.\w+)?")
+
+
+def path_of(path):
+    """Return `path` as a `pathlib.Path`, `~` expanded; refuse what is no path."""
+    try:
+        path = pathlib.Path(path)
+        if "\0" in str(path):
+            raise ValueError("it holds a zero byte")
+        return path.expanduser()
+    except (TypeError, ValueError, RuntimeError) as error:  # the last where a user has no home
+        raise InputError(f"{shown(path)} is no path: {error}") from error
 
 
 def folder(path):
-    """Return `path` as a folder that exists and can be written to, made if need be; ValueError if it cannot."""
-    path = pathlib.Path(path)
+    """Return `path` as a folder that exists and can be written to, made if need be; InputError if it cannot."""
+    path = path_of(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            return path
+        _new(path / "probe").unlink()
+        return path
     except OSError as error:
-        raise ValueError(f"cannot write to the folder {path}: {error.strerror}; choose another one") from error
+        raise InputError(f"cannot write to the folder {path}: {_why(error)}; choose another one") from error
+
+
+def writable(path):
+    """Return `path` if `replacing` can write there, its folder made: to be told before hours of work.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Returns
+    -------
+    pathlib.Path
+        With `~` expanded.
+
+    Raises
+    ------
+    InputError
+        If its folder cannot be made or written to, its name is too long, or it is no regular file.
+    """
+    path = path_of(path)
+    folder(path.parent)
+    try:
+        if path.exists() and not path.is_file():
+            raise InputError(f"cannot write {path}: it is no regular file; name another")
+        with contextlib.suppress(FileNotFoundError):
+            path.stat()
+    except OSError as error:  # a name that is too long, a circle of links
+        raise InputError(f"cannot write {path}: {_why(error)}; choose another name") from error
+    return path
 
 
 @contextlib.contextmanager
 def replacing(path):
-    """Context: the temporary path to write to, which takes the place of `path` if all went well."""
-    path = pathlib.Path(path)
-    folder(path.parent)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
-    os.close(handle)
+    """Context: the temporary path to write to, which takes the place of `path` if all went well.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Raises
+    ------
+    InputError
+        If the system refuses, with its reason. What was there before stays.
+    """
+    path = writable(path)
+    temporary = None
     try:
-        yield pathlib.Path(temporary)
-        os.chmod(temporary, 0o644)  # mkstemp keeps it to its owner
-        os.replace(temporary, path)
+        target = pathlib.Path(os.path.realpath(path))  # a symbolic link stays, what it leads to is replaced
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(target)
+        temporary = _new(target)
+        mode = (target if target.exists() else temporary).stat().st_mode & 0o777
+        yield temporary
+        _settle(temporary, mode)
+        os.replace(temporary, target)
     except OSError as error:
-        raise ValueError(f"cannot write {path}: {error.strerror or error}; choose another place") from error
+        raise InputError(f"cannot write {path}: {_why(error)}; choose another place") from error
     finally:
-        pathlib.Path(temporary).unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def _new(path):
+    """An empty file beside `path`, with a name of its own, in the mode that the umask leaves."""
+    suffix = path.suffix if len(path.suffix) < 16 else ""
+    name = f".{path.name[:40]}.{_host()}-{os.getpid()}-{secrets.token_hex(4)}.part{suffix}"
+    temporary = path.with_name(name)
+    temporary.open("xb").close()
+    return temporary
+
+
+def _settle(temporary, mode):
+    """Give a finished file its mode, whatever wrote it, and its bytes to the disk; some mounts refuse either."""
+    with contextlib.suppress(OSError):
+        if temporary.stat().st_mode & 0o777 != mode:
+            os.chmod(temporary, mode)
+    with contextlib.suppress(OSError), temporary.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _remove_leftovers(path):
+    """Remove what writers of `path` on this machine left behind that live no more."""
+    for other in path.parent.glob(".*.part*"):
+        match = LEFTOVER.fullmatch(other.name)
+        if match and match["name"] == path.name[:40] and match["host"] == _host() and _dead(int(match["process"])):
+            other.unlink(missing_ok=True)
+
+
+def _dead(process):
+    """Whether no process has this number; where that cannot be asked, nobody is dead."""
+    if os.name != "posix":
+        return False
+    try:
+        os.kill(process, 0)  # signal 0 only asks
+    except (ProcessLookupError, OverflowError):
+        return True
+    except OSError:  # somebody else's process
+        return False
+    return False
+
+
+def _host():
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+
+
+def _why(error):
+    return error.strerror or str(error)

@@ -1,24 +1,21 @@
-"""Is this gradient right? Central differences, complex step and random projections, for any f(x) -> y.
+"""Is this gradient right? Each numerical derivative carries its own error bar, and each entry gets a verdict.
 
-Central differences ask nothing of f but cannot be exact: the error falls with the step h like h^2 until
-rounding, growing like 1/h, takes over. The complex step f(x + ih) = f(x) + ih f'(x) + O(h^2) subtracts nothing,
-so h can be 1e-30 and the derivative is exact to rounding, if f is analytic: `abs`, `maximum` and
-`scipy.special.expit` are not. Near a kink or a jump, differences lie; the report says so.
+An entry *agrees* with the claim, is *wrong*, or *cannot be resolved*, as on a kink or a jump. How slopes and bars come
+about is told in `differences`, how a claim is judged in `verdicts`. Three ways to a slope:
+
+* "central" asks nothing of f: differences at several steps, extrapolated;
+* "complex", Im f(x + ih) / h with h = 1e-30, subtracts nothing and is exact to rounding, if f is analytic. One central
+  difference along a random direction shows whether it is; if not (`abs`, `conj`, `.real`), central differences decide;
+* `check_projection` looks along a few random directions, however large x is.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from . import checks
-
-COMPLEX_STEP = 1e-30
-METHODS = ("central", "complex")
-# error / largest derivative; the narrower of f's and the gradient's dtype decides
-TOLERANCE = {
-    ("central", "float64"): 1e-6, ("central", "float32"): 2e-2,
-    ("complex", "float64"): 1e-12, ("complex", "float32"): 1e-4,
-}  # fmt: skip
+from .probes import METHODS, Probe
+from .verdicts import ADVICE, AGREES, UNRESOLVED, WRONG
 
 
 @dataclass(frozen=True)
@@ -30,14 +27,21 @@ class Report:
     method : str
         "central", "complex", or one of them with "projection" behind it.
     error : float
-        Largest |claimed - numeric|, divided by the largest |numeric| or |claimed|; nan if anything is not finite.
+        Largest |claimed - numeric|, divided by the largest |numeric| or |claimed|; 0 if all of these are within the
+        error bars of 0, nan if anything is not finite.
     tolerance : float
+        By which fraction of itself a claim may be off, beyond the error bar.
     index : tuple of int or None
-        The worst entry; None for a projection.
-    claimed, numeric : float
-        The two values there.
+        The worst entry: wrong before unresolved before agreeing, there the farthest from what is allowed; None for a
+        projection.
+    claimed, numeric, bar : float
+        The claim there, and the slope, which is numeric +- bar.
+    agree, wrong, unresolved : int
+        How many entries (or directions) got each verdict.
+    worst : dict of str to tuple
+        From each verdict that occurs to its worst entry: index, claimed, numeric, bar.
     warnings : tuple of str
-        Kinks and jumps found where the two disagree.
+        Kinks, jumps, randomness, values that are not finite: only where that is what happened.
     """
 
     method: str
@@ -46,24 +50,35 @@ class Report:
     index: tuple | None
     claimed: float
     numeric: float
+    bar: float
+    agree: int
+    wrong: int
+    unresolved: int
+    worst: dict
     warnings: tuple = ()
 
     @property
     def passed(self):
-        """Whether the error is within the tolerance (a NaN is not)."""
-        return bool(self.error <= self.tolerance)
+        """Whether every entry agrees."""
+        return self.wrong == 0 and self.unresolved == 0
+
+    @property
+    def verdict(self):
+        """The worst verdict: "wrong", "cannot be resolved" or "agrees"."""
+        return WRONG if self.wrong else UNRESOLVED if self.unresolved else AGREES
 
     def __str__(self):
         where = "along a random direction" if self.index is None else f"worst at {list(self.index)}"
-        verdict = "ok   " if self.passed else "WRONG"
+        verdict = {AGREES: "ok   ", WRONG: "WRONG", UNRESOLVED: "CANNOT BE RESOLVED"}[self.verdict]
         line = (
-            f"{verdict} {self.method}: error {self.error:.1e} (tolerance {self.tolerance:.0e}), {where}: "
-            f"claimed {self.claimed:.9g}, numeric {self.numeric:.9g}"
+            f"{verdict} {self.method}: error {self.error:.1e}, {where}: claimed {self.claimed:.9g}, "
+            f"numeric {self.numeric:.9g} +- {self.bar:.0e} "
+            f"({self.agree} agree, {self.wrong} wrong, {self.unresolved} cannot be resolved)"
         )
         return "\n".join((line, *(f"      warning: {warning}" for warning in self.warnings)))
 
     def expect(self):
-        """Raise AssertionError, with the report as its message, unless the check passed."""
+        """Raise AssertionError, with the report as its message, unless every entry agrees."""
         if not self.passed:
             raise AssertionError(str(self))
 
@@ -74,17 +89,19 @@ def check(f, x, gradient, dy=None, method="central", step=None, tolerance=None):
     Parameters
     ----------
     f : callable
-        From an array like `x` to a number; or to an array, then `dy` is needed.
+        From an array like `x` to a number; or to an array, then `dy` is needed. It is given copies of x.
     x : ndarray of float32 or float64
     gradient : ndarray, shape of `x`
         The claim: d f / d x, or d sum(dy * f) / d x.
-    dy : ndarray, optional
+    dy : ndarray, shape of f's value, optional
         Weights that make a number of an array-valued f: the gradient that `backward` is given.
     method : {"central", "complex"}
     step : float, optional
-        Relative to max(1, |x|); by default eps^(1/3) of x's dtype for central, 1e-30 for complex.
+        The first step, relative to max(1, |x|); by default 1e-3 (float32: 0.05) of each entry for central, 1e-30 for
+        complex. Central differences go on from there to smaller or larger ones.
     tolerance : float, optional
-        By default what method and dtype allow, see `TOLERANCE`.
+        By which fraction of itself a claim may be off, beyond the error bar; by default 1e-12, or 1e-5 if f, x or the
+        gradient is in float32.
 
     Returns
     -------
@@ -93,7 +110,7 @@ def check(f, x, gradient, dy=None, method="central", step=None, tolerance=None):
     Raises
     ------
     TypeError, ValueError
-        If `x` or `gradient` is unsuitable, or f drops the imaginary part of a complex step.
+        If an argument is unsuitable, or f drops the imaginary part of a complex step.
 
     Examples
     --------
@@ -101,43 +118,29 @@ def check(f, x, gradient, dy=None, method="central", step=None, tolerance=None):
     >>> check(lambda x: (x**3).sum(), x, 3 * x**2).passed
     True
     """
-    f, x, gradient = _prepare(f, x, gradient, dy, method)
-    numeric = numeric_gradient(f, x, method, step)
-    scale = max(_largest(numeric), _largest(gradient))
-    difference = np.abs(gradient.astype(np.float64) - numeric)
-    worst = np.unravel_index(np.argmax(difference), x.shape) if x.size else None
-    tolerance = _tolerance(method, x, gradient) if tolerance is None else tolerance
-    report = Report(
-        method=method,
-        error=_ratio(_largest(difference), scale),
-        tolerance=tolerance,
-        index=worst and tuple(map(int, worst)),
-        claimed=float(gradient[worst]) if x.size else 0.0,
-        numeric=float(numeric[worst]) if x.size else 0.0,
-    )
-    if method == "complex" or report.passed:
-        return report
-    suspects = np.argwhere(~(difference <= tolerance * scale))[:10]
-    found = (_roughness(f, x, tuple(map(int, index))) for index in suspects)
-    return replace(report, warnings=tuple(warning for warning in found if warning))
+    probe = Probe(f, x, gradient, (dy, method, step, tolerance))
+    return _report(probe, method, [probe.entry(index) for index in np.ndindex(probe.x.shape)])
 
 
 def check_projection(f, x, gradient, rng, dy=None, method="central", step=None, tolerance=None):
-    """Hold <gradient, v> against the slope of f along one random direction v: two evaluations, however large x.
+    """Hold <gradient, v> against the slope of f along a few random directions v, however large x is.
 
-    A wrong gradient escapes only if its error is orthogonal to v, which has probability 0.
+    A gradient whose error is e escapes only if |<e, v>| is within the error bar b for each of the directions. Along a
+    normal v, <e, v> is normal with standard deviation |e * scale|, so a direction misses with probability below
+    0.8 b / |e * scale|, and all of them with that to the power of their number.
 
     Parameters
     ----------
     rng : numpy.random.Generator
-        Draws v, with entries +-1.
+        Draws `probes.DIRECTIONS` normal directions. Half are scaled like x; half move entries with small claims
+        farther, so that an error there is not drowned by large ones.
     f, x, gradient, dy, method, step, tolerance
         As in `check`.
 
     Returns
     -------
     Report
-        Its error is relative to the Euclidean norm of the gradient, which <gradient, v> has on average.
+        Its error is relative to the Euclidean norm of gradient * v.
 
     Raises
     ------
@@ -145,14 +148,8 @@ def check_projection(f, x, gradient, rng, dy=None, method="central", step=None, 
         As in `check`.
     """
     checks.generator("rng", rng)
-    f, x, gradient = _prepare(f, x, gradient, dy, method)
-    v = rng.choice(np.array([-1, 1], x.dtype), size=x.shape)
-    numeric = _slope(lambda t: f(x + t * v), np.zeros((), x.dtype), (), method, step)
-    claimed = float((gradient.astype(np.float64) * v).sum())
-    scale = max(abs(numeric), abs(claimed), float(np.linalg.norm(gradient.astype(np.float64))))
-    tolerance = _tolerance(method, x, gradient) if tolerance is None else tolerance
-    error = _ratio(abs(claimed - numeric), scale)
-    return Report(f"{method} projection", error, tolerance, None, claimed, numeric)
+    probe = Probe(f, x, gradient, (dy, method, step, tolerance))
+    return _report(probe, f"{method} projection", list(probe.directions(rng)))
 
 
 def check_layer(value, layer, x, grads, dx=None, method="central", step=None):
@@ -162,53 +159,77 @@ def check_layer(value, layer, x, grads, dx=None, method="central", step=None):
     ----------
     value : callable
         `value(layer, x)` returns the loss, a number; it must pass complex128 layers through.
-    layer : Layer
+    layer : Record
+        Whatever has `arrays()`, `map` and `astype`; nested fields have dotted names.
     x : ndarray (..., n_in)
-    grads : Layer
+    grads : Record
     dx : ndarray (..., n_in), optional
         The claims.
     method : {"central", "complex"}
     step : float, optional
+        As in `check`.
 
     Returns
     -------
     dict of str to Report
-        One per field of the layer, and "x" if `dx` is given.
+        One per array of the layer, and "x" if `dx` is given.
 
     Raises
     ------
     TypeError, ValueError
         As in `check`.
     """
-    like = layer.astype(np.complex128) if method == "complex" else layer
-    x_like = x.astype(like.dtype)
+    checks.one_of("method", method, METHODS)
+    x = np.asarray(x)
+    claims = {name: c.dense() if hasattr(c, "dense") else c for name, c in grads.arrays().items()}  # some are rows
+    wide = layer.astype(np.complex128) if method == "complex" else layer
+
+    def with_array(position):
+        """The loss as a function of one array of the layer; complex if that is."""
+
+        def loss(array):
+            like = wide if np.iscomplexobj(array) else layer
+            places = iter(range(len(claims)))
+            return value(like.map(lambda old: array if next(places) == position else old), x.astype(like.dtype))
+
+        return loss
+
     reports = {
-        name: check(
-            lambda array, name=name: value(replace(like, **{name: array}), x_like),
-            array, getattr(grads, name), method=method, step=step,
-        )
-        for name, array in layer.arrays().items()
-    }  # fmt: skip
+        name: check(with_array(position), array, claims[name], method=method, step=step)
+        for position, (name, array) in enumerate(layer.arrays().items())
+    }
     if dx is not None:
-        reports["x"] = check(lambda x: value(like, x), x, dx, method=method, step=step)
+        loss = lambda x: value(wide if np.iscomplexobj(x) else layer, x)  # noqa: E731
+        reports["x"] = check(loss, x, dx, method=method, step=step)
     return reports
 
 
-def numeric_gradient(f, x, method="central", step=None):
+def numeric_gradient(f, x, method="central", step=None, bars=False):
     """The numerical gradient of a number-valued f, entry by entry.
 
     central:  (f(x + h e_i) - f(x - h e_i)) / 2h        complex:  Im f(x + ih e_i) / h
 
     Parameters
     ----------
-    f, x, method, step
+    f, x, method
         As in `check`, f with numbers for values.
+    step : float, optional
+        One difference with this step, relative to max(1, |x|), instead of several that are extrapolated; 0 where it
+        does not move x.
+    bars : bool
+        Whether to return error bars, too.
 
     Returns
     -------
-    ndarray of float64, shape of `x`
+    gradient : ndarray of float64, shape of `x`
+    bars : ndarray of float64, shape of `x`
+        Only if asked for; inf where f has no slope.
     """
-    return np.array([_slope(f, x, index, method, step) for index in np.ndindex(x.shape)]).reshape(x.shape)
+    x = np.asarray(x)
+    probe = Probe(f, x, np.zeros(x.shape), (None, method, step, None))
+    slopes = [probe.slope(probe.entry(index)) for index in np.ndindex(x.shape)]
+    gradient, bar = np.array(slopes).reshape(-1, 2).T.reshape(2, *x.shape)
+    return (gradient, bar) if bars else gradient
 
 
 def error_versus_step(f, x, gradient, steps, method="central"):
@@ -225,98 +246,57 @@ def error_versus_step(f, x, gradient, steps, method="central"):
     ndarray (len(steps), x.size)
         Errors relative to the largest entry of the gradient, each row sorted.
     """
-    scale = _largest(gradient)
+    gradient = np.asarray(gradient)
+    scale = np.abs(gradient).max(initial=0) or 1.0
     errors = [np.abs(numeric_gradient(f, x, method, step) - gradient).ravel() / scale for step in steps]
     return np.sort(np.array(errors), axis=1)
 
 
-def _slope(f, x, index, method, step):
-    """Derivative of a number-valued f along one entry."""
-    if method == "complex":
-        h = COMPLEX_STEP if step is None else step
-        stepped = x.astype(np.complex128)
-        stepped[index] += 1j * h
-        value = f(stepped)
-        if not np.iscomplexobj(value):
-            raise ValueError(
-                "f dropped the imaginary part of a complex step: it must compute in complex128 throughout "
-                "(abs, maximum, float() and scipy.special.expit do not); or use method='central'"
-            )
-        return float(np.imag(value)) / h
-    h = (np.finfo(x.dtype).eps ** (1 / 3) if step is None else step) * max(1.0, abs(float(x[index])))
-    (low, below), (high, above) = (_moved(f, x, index, s * h) for s in (-1, 1))
-    return (above - below) / (high - low)
+def _report(probe, method, directions):
+    """Judge all directions; sum up."""
+    warnings = []
+    if probe.method == "complex" and probe.x.size and not probe.trouble and not probe.analytic():
+        probe.method, method = "central", method.replace("complex", "central")
+        warnings.append(
+            "f is not analytic (abs, conj, norm, vdot, .real, a real work array): a complex step means nothing, "
+            "central differences were taken"
+        )
+    judged = [(*probe.judged(direction), direction) for direction in directions]
+    kinds = [verdict.kind for verdict, _, _ in judged]
+    for verdict, _, direction in judged:
+        if verdict.reason and len(warnings) < 10:
+            place = "" if direction.index is None else f"entry {list(direction.index)}: "
+            warnings.append(place + ADVICE[verdict.reason])
+    worst = {kind: _worst(probe, judged, kind) for kind in (WRONG, UNRESOLVED, AGREES) if kind in kinds}
+    index, claimed, numeric, bar = next(iter(worst.values()), (None, 0.0, 0.0, 0.0))
+    counts = (kinds.count(kind) for kind in (AGREES, WRONG, UNRESOLVED))
+    error = _error(probe, judged)
+    return Report(
+        method, error, probe.tolerance, index, claimed, numeric, bar, *counts, worst, tuple(dict.fromkeys(warnings))
+    )
 
 
-def _moved(f, x, index, by):
-    """x[index] + by as rounded to x's dtype, and f there: what was really stepped, not what was asked."""
-    moved = x.copy()
-    moved[index] += x.dtype.type(by)
-    return float(moved[index]), float(f(moved))
+def _worst(probe, judged, kind):
+    """Index, claim, slope and bar of the entry with this verdict that is farthest off, in units of what is allowed."""
+
+    def excess(item):
+        verdict, claim, _ = item
+        allowed = verdict.estimate.bar + probe.tolerance * abs(claim)
+        return np.nan_to_num(abs(claim - verdict.estimate.slope) / max(allowed, 1e-300), nan=np.inf)
+
+    verdict, claim, direction = max((item for item in judged if item[0].kind == kind), key=excess)
+    index = None if direction.index is None else tuple(map(int, direction.index))
+    return index, claim, float(verdict.estimate.slope), float(verdict.estimate.bar)
 
 
-def _roughness(f, x, index):
-    """Say if f has a jump or a kink within a step of `x[index]`, else None.
-
-    The difference of the two one-sided slopes shrinks with h where f is smooth, stays at a kink, grows at a jump.
-    """
-    h = np.finfo(x.dtype).eps ** (1 / 3) * max(1.0, abs(float(x[index])))
-    gap, closer = (_slope_gap(f, x, index, h / divisor) for divisor in (1, 8))
-    noise = 100 * np.finfo(x.dtype).eps * max(1.0, abs(float(f(x)))) / h
-    if max(gap, closer) < noise or 4 < gap / max(closer, noise / 100) < 16:
-        return None
-    if closer > 4 * gap:
-        return f"a jump (decision boundary) lies within {h:.0e} of entry {list(index)}: differences mean nothing there"
-    return f"a kink (as of relu) or jump lies within {h:.0e} of entry {list(index)}: differences straddle it"
-
-
-def _slope_gap(f, x, index, h):
-    """|forward difference - backward difference|."""
-    here = float(f(x))
-    (low, below), (high, above) = (_moved(f, x, index, s * h) for s in (-1, 1))
-    at = float(x[index])
-    return abs((above - here) / (high - at) - (here - below) / (at - low))
-
-
-def _prepare(f, x, gradient, dy, method):
-    """Check the arguments that all checks share; make f number-valued."""
-    checks.one_of("method", method, METHODS)
-    x, gradient = np.asarray(x), np.asarray(gradient)
-    for name, array in (("x", x), ("gradient", gradient)):
-        if array.dtype.name not in ("float32", "float64"):
-            raise TypeError(f"{name} must be float32 or float64, got {array.dtype}")
-    if gradient.shape != x.shape:
-        raise ValueError(f"gradient must have the shape of x, {x.shape}, got {gradient.shape}")
-
-    def number(x):
-        """f, weighted by `dy` if there is one."""
-        y = f(x)
-        if dy is not None:
-            y = (dy * y).sum()
-        if np.ndim(y) != 0:
-            raise ValueError(f"f must return a number, got shape {np.shape(y)}; pass dy, the output's gradient")
-        return y
-
-    return number, x, gradient
-
-
-def _tolerance(method, x, gradient):
-    """The narrowest dtype involved decides; a complex step is taken in complex128 whatever x is."""
-    dtype = gradient.dtype if method == "complex" else np.result_type(*sorted((x, gradient), key=_width)[:1])
-    return TOLERANCE[method, dtype.name]
-
-
-def _width(array):
-    return array.dtype.itemsize
-
-
-def _largest(array):
-    """Largest absolute value, 0 of nothing, nan if any is nan."""
-    return float(np.abs(array).max()) if array.size else 0.0
-
-
-def _ratio(difference, scale):
-    """Difference / scale, with 0 / 0 = 0; nan unless both are finite."""
-    if not np.isfinite(scale) or not np.isfinite(difference):
+def _error(probe, judged):
+    """Largest |claim - slope| relative to the largest of either, 0 if all are 0 within the bars, nan if not finite."""
+    if not judged:
+        return 0.0
+    claims, slopes, bars = np.array([(c, v.estimate.slope, v.estimate.bar) for v, c, _ in judged]).T
+    if not (np.isfinite(claims).all() and np.isfinite(slopes).all()):
         return float("nan")
-    return difference / scale if scale > 0 else 0.0
+    sizes = [np.linalg.norm(probe.claims * d.vector) for _, _, d in judged if d.index is None]
+    if np.all(np.abs(claims - slopes) <= bars) and np.all(np.maximum(np.abs(claims), np.abs(slopes)) <= bars):
+        return 0.0
+    return float(np.abs(claims - slopes).max() / max(np.abs(claims).max(), np.abs(slopes).max(), *sizes, 1e-300))

@@ -27,6 +27,8 @@ sys.path.insert(0, str(ROOT))
 
 import fffref  # noqa: E402
 from fffref import cli  # noqa: E402
+from fffref.conformance import checker  # noqa: E402
+from fffref.conformance.specs import LEVELS  # noqa: E402
 
 # What pages may link to. Only what the pages use ends up in the book.
 PARTS = (
@@ -90,6 +92,7 @@ def gather(source):
     front = (source / "docs" / "index.md").read_text().replace("<!-- the course -->", course())
     (source / "index.md").write_text(front)
     (source / "command-line.md").write_text(command_line_page())
+    (source / "port-it.md").write_text(port_page((source / "docs" / "port-it.md").read_text()))
     results = source / "benchmarks" / "results"
     for page in results.rglob("*.md"):
         name = page.relative_to(results).with_suffix("").as_posix()
@@ -114,7 +117,7 @@ def api_page():
     entries = []
     for name in modules():
         file = ROOT / name.replace(".", "/")
-        file = file / "__init__.py" if file.is_dir() else file.with_suffix(".py")
+        file = file.with_suffix(".py") if file.with_suffix(".py").exists() else file / "__init__.py"
         summary = re.split(r"(?<=[.?])\s", ast.get_docstring(ast.parse(file.read_text())))[0].replace("\n", " ")
         entries.append(f":doc:`{name}`\n   {summary}")
     pages = ".. toctree::\n   :hidden:\n\n" + "\n".join(f"   {name}" for name in modules())
@@ -135,6 +138,20 @@ def command_line_page():
     return "\n\n".join(sections) + "\n"
 
 
+def port_page(text):
+    """The page on ports with what is generated: faults by the cases that expose them, and the recorded table."""
+    entries, faults = checker.index(), checker.catalogue()
+    numbers = {level: [entry.number for entry in entries if entry.level == level] for level in LEVELS}
+    rows = [" " * 32 + "  ".join(f"level {level}".ljust(len(cases)) for level, cases in numbers.items())]
+    for name, fault in faults.items():
+        marks = ("".join(".x"[number in fault["cases"]] for number in cases) for cases in numbers.values())
+        rows.append(name.ljust(32) + "  ".join(marks))
+    words = [f"* `{name}`: a port that {fault['wrong']}. {fault['does']}" for name, fault in faults.items()]
+    matrix = _block("\n".join(rows)) + "\n\n" + "\n".join(words)
+    ports = (ROOT / "benchmarks" / "results" / "ports.md").read_text()
+    return text.replace("<!-- the matrix -->", matrix).replace("<!-- the ports -->", ports)
+
+
 def heading(text):
     """A title in reStructuredText."""
     return f"{text}\n{'=' * len(text)}\n"
@@ -153,7 +170,7 @@ def _help(*command):
 
 def _block(text):
     """A literal block in Markdown."""
-    return f"```text\n{text.strip()}\n```"
+    return f"```text\n{text.rstrip()}\n```"
 
 
 def main():

@@ -164,7 +164,8 @@ def main():
         except (CellExecutionError, ValueError) as error:
             bar.close()
             sys.exit(f"{path.name} is left as it was: {error}")
-        write(notebook, path)
+        if not arguments.no_write:
+            write(notebook, path)
     print("\n".join(f"{name:26}{seconds:6.0f} s" for name, seconds in times.items()))
     if arguments.times:
         _write_times(times)

@@ -131,7 +131,8 @@ def counting_layers():
     get, gradient_rows = activations.get, Layer.gradient_rows
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(activations, "get", lambda name: activations.Activation(*map(one_operation, get(name))))
-        patch.setattr(activations, "sigmoid", one_operation(activations.sigmoid))
+        for name in ("sigmoid", "mirrored_sigmoid"):
+            patch.setattr(activations, name, one_operation(getattr(activations, name)))
         patch.setattr(Layer, "gradient_rows", lambda self, dy, lead: gradient_rows(self, dy, lead).view(Counted))
         patch.setattr(PathFFF, "_on_path", lambda self, node, value: OnPath(self, node, value))
         yield

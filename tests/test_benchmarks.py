@@ -1,5 +1,7 @@
 """The benchmarks' tools work, their results are complete, and the documents quote them rightly."""
 
+import importlib.util
+import itertools
 import json
 import pathlib
 import re
@@ -37,13 +39,34 @@ def test_the_machine_is_described():
     assert machine["processor"] and machine["versions"]["numpy"] == np.__version__ and "blas" in machine["blas"]
 
 
-def test_a_child_reports_and_its_failure_is_told(tmp_path):
+def test_a_child_reports_and_its_failure_is_told(tmp_path, monkeypatch):
+    """It has an unhindered BLAS, whatever this environment sets."""
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
     script = tmp_path / "script.py"
-    script.write_text("import os; print('noise'); print(os.environ['OMP_NUM_THREADS'])")
-    assert measure.in_child(script, [], 3) == 3
+    script.write_text(
+        "import os, json; print('noise'); print(json.dumps([os.environ['OMP_NUM_THREADS'], 'OPENBLAS_CORETYPE' in os.environ]))"
+    )
+    assert measure.in_child(script, [], 3) == ["3", False]
     script.write_text("raise SystemExit('no luck')")
     with pytest.raises(RuntimeError, match="no luck"):
         measure.in_child(script, [], 1)
+
+
+def test_samples_come_as_asked():
+    calls = []
+    assert len(measure.samples(lambda: calls.append(1), seconds=0, least=4)) == 4 and len(calls) == 6
+
+
+def test_the_state_of_the_machine_is_told():
+    roofline = pytest.importorskip("roofline")
+    speed = {"median": 1e11, "quartiles": [1e11, 1e11], "n": 3}
+    rows = [{"roof": name, "bytes_per_second": speed} for name in roofline.SIZES]
+    rows += [{"roof": "sgemm", "flops_per_second": speed, "blas_kernel": "Haswell"}, {"roof": "second core", "slower": 1.9}]
+    text = roofline.text(rows, "avx512f")
+    assert "BLAS kernel Haswell; large GEMM 100 GFLOP/s" in text and "L3 100" in text
+    assert "WARNING: the second core is busy" in text and "slower than it could be" in text
+    rows[-2]["blas_kernel"], rows[-1]["slower"] = "SkylakeX", 1.0
+    assert "WARNING" not in roofline.text(rows, "avx512f")
 
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
@@ -70,25 +93,46 @@ def test_both_sides_of_the_training_step_agree():
 
 def test_every_script_is_explained():
     text = (ROOT / "benchmarks" / "README.md").read_text()
-    scripts = {path.name for path in (ROOT / "benchmarks").glob("*.py")} - {"measure.py", "rivals.py", "figures.py"}
+    scripts = {path.name for path in (ROOT / "benchmarks").glob("*.py")} - {"measure.py", "rivals.py", "figures.py", "cases.py"}
     assert scripts == set(re.findall(r"^\| `(\w+\.py)` \|", text, re.M))
 
 
 @pytest.mark.parametrize("name", ["fast_path", "variants", "start_up"])
 def test_tables_are_made_of_their_results(name):
-    rows = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())["rows"]
+    result = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())
     script = pytest.importorskip(name)
+    if name != "start_up" and "kernels" not in result:
+        pytest.skip("recorded before results named their kernels: record anew")
+    rows = result["rows"]
     assert (ROOT / "benchmarks" / "results" / f"{name}.md").read_text() == script.table(rows)
 
 
+@pytest.mark.parametrize("name", ["fast_path", "variants"])
+def test_results_belong_to_the_kernels_that_are_shipped(name):
+    """A figure may not be quoted that other kernels gave: whoever changes them records anew."""
+    result = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())
+    if "kernels" not in result:
+        pytest.skip("recorded before results named their kernels: record anew")
+    assert result["kernels"] == measure.kernels_digest(), f"record anew: python benchmarks/{name}.py"
+    assert result["commit"]
+
+
+def recorded_rows():
+    """Rows of the recorded `fast_path`, if they are of its present form."""
+    result = json.loads((ROOT / "benchmarks" / "results" / "fast_path.json").read_text())
+    if "kernels" not in result:
+        pytest.skip("recorded before results named their kernels: record anew")
+    return result["rows"]
+
+
 def test_the_readme_quotes_the_fast_path_rightly():
-    rows = json.loads((ROOT / "benchmarks" / "results" / "fast_path.json").read_text())["rows"]
+    rows = recorded_rows()
     assert pytest.importorskip("fast_path").summary(rows).strip() in (ROOT / "README.md").read_text()
 
 
 def test_figures_can_be_drawn_of_the_results(monkeypatch, tmp_path):
     figures = pytest.importorskip("figures")
-    rows = json.loads((ROOT / "benchmarks" / "results" / "fast_path.json").read_text())["rows"]
+    rows = recorded_rows()
     monkeypatch.setattr(measure, "RESULTS", tmp_path)
     figures.draw(rows)
     drawn = {path.name for path in tmp_path.iterdir()}
@@ -104,22 +148,57 @@ def ultrafastbert():
     return PathFFF.init(rng, 768, 768, depth=11), rng.standard_normal((64, 768), dtype=np.float32)
 
 
-def test_rivals_compute_what_they_are_held_against(ultrafastbert):
+def load_cases():
+    """`benchmarks/cases.py`, whose name the tests' own module has too."""
+    pytest.importorskip("rivals")
+    spec = importlib.util.spec_from_file_location("benchmark_cases", ROOT / "benchmarks" / "cases.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_contestants_compute_what_they_are_held_against(ultrafastbert):
     layer, x = ultrafastbert
-    rivals, fast_path = pytest.importorskip("rivals"), pytest.importorskip("fast_path")
-    for name, call in rivals.dense(layer).items():
-        fast_path.check(name, call, layer, x)
+    cases, without_activation = load_cases(), pytest.importorskip("rivals").without_activation
+    for name, make in (cases.DENSE | cases.GATHER | cases.CONDITIONAL).items():
+        call, truth = make(layer, 1), cases.truth_of(name, layer)
+        cases.check(call, truth, x)
         with pytest.raises(AssertionError):
-            fast_path.check("conditional", call, layer, x)
+            cases.check(call, layer if "bare" in name else without_activation(layer), x)
     with pytest.raises(AssertionError):
-        fast_path.check("zeros", lambda x: np.zeros_like(x), layer, x)
-    if rivals.AVAILABLE["torch"]:
-        fast_path.check("gather", rivals.torch_gather(layer), layer, x)
+        cases.check(lambda x: np.zeros_like(x), layer, x)
+
+
+def test_the_masked_step_is_the_references(ultrafastbert):
+    layer, x = ultrafastbert
+    rivals = pytest.importorskip("rivals")
     _, grads, dx = rivals.masked_step(layer, x, x)()
     _, tape = layer.forward(x)
     expected, expected_dx = layer.backward(tape, x)
     for ours, theirs in zip((*expected.arrays().values(), expected_dx[None]), (*grads, dx), strict=True):
         np.testing.assert_allclose(ours[0], theirs, rtol=0, atol=1e-3 * np.abs(theirs).max())
+
+
+def test_every_case_runs_and_names_its_contestants(monkeypatch):
+    """On a small layer, each contestant once."""
+    cases = load_cases()
+    monkeypatch.setattr(cases, "WIDTH", 16)
+    monkeypatch.setattr(cases, "DEPTH", 3)
+    monkeypatch.setattr(cases, "LAYERS", 2)
+    monkeypatch.setattr(measure, "samples", lambda call, **_: [float(call() is None), 1.0])
+    for case in cases.CASES:
+        if case.__name__ in ("depths", "leaves", "batches"):
+            continue  # their sizes are fixed: minutes
+        for contestant in case(False).values():
+            for title, seconds, facts in contestant(1):
+                assert title and len(seconds) > 1 and isinstance(facts, dict)
+
+
+def test_a_tree_touches_few_of_its_weights():
+    shares = list(load_cases().weights_touched())
+    assert shares[0]["touched"] == 1 and shares[0]["tree"] == 12 / 4095 and abs(shares[0]["top"] - 0.05) < 0.001
+    assert all(a["tree"] <= b["tree"] and a["top"] <= b["top"] for a, b in itertools.pairwise(shares))
+    assert shares[-1]["top"] > 0.99
 
 
 def test_the_compiled_path_is_much_faster_than_dense_and_than_the_reference(ultrafastbert):

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fffref import gradcheck, training
-from fffref.layers import leaf_fff
 from fffref.layers.activations import ACTIVATIONS
+from fffref.layers.choices import Choices, mix
 from fffref.training import losses
 
 LIMITS = {"complex": 1e-12, "central": 1e-6}  # the promise, whatever gradcheck's own tolerances are
@@ -58,8 +58,8 @@ def test_leaf_fff(method, depth, activation, temperature, transpose_prob, noise,
     x, dy = rng.standard_normal((4, 3)), rng.standard_normal((4, 2))
 
     def forward(layer, x):  # the same transpositions, noise and weights at each call
-        options = {"noise": noise, "smooth_step": smooth_step, "rng": np.random.default_rng(1)}
-        y, tape = layer.forward(x, temperature, transpose_prob, **options)
+        choices = Choices(temperature, noise, smooth_step=smooth_step, transpose_prob=transpose_prob)
+        y, tape = layer.forward(x, choices, np.random.default_rng(1))
         extra, gradients = extras(tape, np.random.default_rng(2))
         return (dy * y).sum() + extra, tape, gradients
 
@@ -97,10 +97,10 @@ def test_dense_ff(method, activation, width, rng):
 def test_the_training_objective(method, kind, reduction, balance, smooth_step, rng):
     layer = cases.make(kind, rng, depth=3)
     x, labels = rng.standard_normal((6, 5)), rng.integers(3, size=6)
-    options = {"temperature": 0.6, "entropy_weight": 0.5, "entropy_reduction": reduction, "balance_weight": 0.3}
-    options |= {"balance": balance, "smooth_step": smooth_step}
-    _, grads, dx = training.objective(layer, x, labels, **options, input_gradient=True)
-    verify(lambda layer, x: training.objective(layer, x, labels, **options)[0], layer, x, grads, dx, method)
+    choices = Choices(temperature=0.6, smooth_step=smooth_step)
+    settings = training.Settings(0.0, choices, 0.5, reduction, 0.3, balance)
+    _, grads, dx = training.objective(layer, x, labels, settings, input_gradient=True)
+    verify(lambda layer, x: training.objective(layer, x, labels, settings)[0], layer, x, grads, dx, method)
 
 
 @settings(deadline=None, max_examples=60)
@@ -122,17 +122,17 @@ def test_straight_through_differentiates_the_output_at_rounded_choices_by_the_so
     """d output / d choice at the rounded choices, times d sigmoid / d logit at the soft ones."""
     layer = cases.make("LeafFFF", rng, depth=3)
     x, dy = rng.standard_normal((6, 5)), rng.standard_normal((6, 3))
-    options = {"temperature": 0.6, "transpose_prob": transpose_prob, "straight_through": True}
-    _, tape = layer.forward(x, **options, rng=rng)
+    choices = Choices(0.6, transpose_prob=transpose_prob, straight_through=True)
+    _, tape = layer.forward(x, choices, rng)
     grads, _ = layer.backward(tape, dy)
     leaves = np.stack([
         tape.hidden[:, j] @ layer.leaf_out_weight[j] + layer.leaf_out_bias[j] for j in range(8)
     ], axis=1)  # fmt: skip
 
     def value(choice):
-        return (dy * (leaf_fff.mix(choice)[:, :, None] * leaves).sum(1)).sum()
+        return (dy * (mix(choice, 1 - choice)[:, :, None] * leaves).sum(1)).sum()
 
-    slope = gradcheck.numeric_gradient(value, tape.taken, "complex")
+    slope = gradcheck.numeric_gradient(value, tape.right, "complex")
     dnode = slope * tape.choice * (1 - tape.choice) * tape.scale
     np.testing.assert_allclose(grads.node_bias, dnode.sum(0), rtol=1e-11)
     np.testing.assert_allclose(grads.node_weight, dnode.T @ x, rtol=1e-11)
@@ -142,9 +142,14 @@ def test_straight_through_differentiates_the_output_at_rounded_choices_by_the_so
 def test_straight_through_gradients_of_the_leaves_are_exact(rng):
     layer = cases.make("LeafFFF", rng, depth=3)
     x, dy = rng.standard_normal((6, 5)), rng.standard_normal((6, 3))
-    grads, _ = layer.backward(layer.forward(x, straight_through=True)[1], dy)
+    grads, _ = layer.backward(layer.forward(x, Choices(straight_through=True))[1], dy)
     reports = gradcheck.check_layer(
-        lambda layer, x: (dy * layer.forward(x, straight_through=True)[0]).sum(), layer, x, grads, None, "complex"
+        lambda layer, x: (dy * layer.forward(x, Choices(straight_through=True))[0]).sum(),
+        layer,
+        x,
+        grads,
+        None,
+        "complex",
     )
     for name, report in reports.items():
         assert name.startswith("node") or report.error <= 1e-12, f"{name}: {report}"

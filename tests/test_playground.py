@@ -8,7 +8,7 @@ import browser
 import numpy as np
 import pytest
 
-from fffref import LeafFFF
+from fffref import Choices, LeafFFF
 from fffref.training import losses
 
 STATIC = pathlib.Path(__file__).parent.parent / "docs" / "_static"
@@ -110,7 +110,7 @@ def test_it_computes_what_the_layer_computes(window, page, rng, depth, width, cl
     window.open(page)
     theirs = in_the_browser(window, layer, x, labels, temperature, weight)
 
-    y, tape = layer.forward(x, temperature=temperature)
+    y, tape = layer.forward(x, Choices(temperature))
     loss, dy = losses.cross_entropy(y, labels)
     entropy, dlogit = losses.node_entropy(tape.logit, reduction="mean")
     grads, _ = layer.backward(tape, dy, dlogit=weight * dlogit)

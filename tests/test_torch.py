@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from fffref.layers.activations import ACTIVATIONS
+from fffref.layers.choices import Choices
 from fffref.training import losses
 
 torch = pytest.importorskip("torch")
@@ -48,7 +49,7 @@ def mixture_of(choice):
 def test_leaf_fff(depth, activation, temperature, straight_through, rng):
     layer = cases.make("LeafFFF", rng, depth=depth, activation=activation)
     x, labels = rng.standard_normal((6, 5)), rng.integers(3, size=6)
-    y, tape = layer.forward(x, temperature, straight_through=straight_through)
+    y, tape = layer.forward(x, Choices(temperature, straight_through=straight_through))
     loss, dy = losses.cross_entropy(y, labels)
     entropy, dlogit = losses.node_entropy(tape.logit, "mean")
     balance, dmixture = losses.leaf_balance(tape.mixture)

@@ -2,22 +2,14 @@
 
 import math
 
+from .. import checks
 from . import shared
-
-# A layer's options: those it needs, then those that it may have.
-LAYERS = {
-    "dense-ff": (("width",), ("gated",)),
-    "leaf-fff": (("depth", "leaf_width"), ()),
-    "path-fff": (("depth",), ("trees",)),
-    "moe": (("experts", "k", "expert_width"), ()),
-}
-OF_LAYERS = ("n_in", "n_out", "width", "depth", "leaf_width", "trees", "experts", "k", "expert_width", "gated",
-             "versus")  # fmt: skip
-OF_MODELS = ("context", "generate", "ff_speedup")
 
 
 def add(commands):
-    """Add the command and its options."""
+    """Add the command, a sub-command for each kind of layer, and one for models."""
+    from ..counting import presets
+
     text = """\
 Count what a layer or a whole transformer stores, what it engages for one sample or token, and what that computes.
 
@@ -35,45 +27,99 @@ examples:
   fffref count --list                                         all models, beside their published sizes
 """
     command = commands.add_parser("count", help="parameters, FLOPs, what is engaged", description=text, epilog=examples)
-    command.add_argument("what", nargs="?", metavar="LAYER-OR-MODEL",
-                         help=f"{', '.join(LAYERS)}, or a model of --list")  # fmt: skip
     command.add_argument("--list", action="store_true", help="list the models")
-    layers = command.add_argument_group("for layers")
-    layers.add_argument("--n-in", type=int, help="inputs (768)")
-    layers.add_argument("--n-out", type=int, help="outputs (as many as inputs)")
-    layers.add_argument("--width", type=int, help="neurons, dense-ff")
-    layers.add_argument("--gated", action="store_true", default=None, help="with a gate, dense-ff")
-    layers.add_argument("--depth", type=int, help="choices from root to leaf, leaf-fff and path-fff")
-    layers.add_argument("--leaf-width", type=int, help="neurons a leaf, leaf-fff")
-    layers.add_argument("--trees", type=int, help="trees, path-fff (1)")
-    layers.add_argument("--experts", type=int, help="moe")
-    layers.add_argument("--k", type=int, help="experts computed, moe")
-    layers.add_argument("--expert-width", type=int, help="neurons an expert, moe")
-    layers.add_argument("--versus", type=int, metavar="WIDTH", help="the dense layer to compare with (all neurons)")
-    models = command.add_argument_group("for models")
-    models.add_argument("--context", type=int, help="tokens of the sequence (512)")
-    models.add_argument("--generate", action="store_true", default=None,
-                        help="count the last token alone, the others being cached")  # fmt: skip
-    models.add_argument("--ff-speedup", type=float, metavar="K", help="if the FF layers were K times as fast")
-    command.add_argument("--dtype", default="float32", help="of the weights, for bytes (%(default)s)")
     shared.add_common(command, seed=False)
-    command.set_defaults(run=run)
+    command.set_defaults(run=run_list)
+    kinds = command.add_subparsers(dest="what", metavar="LAYER-OR-MODEL", parser_class=shared.Parser)
+    for name, (maker, help, options) in LAYERS.items():
+        layer = kinds.add_parser(name, help=help, description=f"Count {help}.")
+        layer.add_argument("--n-in", type=int, default=768, help="inputs (%(default)s)")
+        layer.add_argument("--n-out", type=int, help="outputs (as many as inputs)")
+        for option, settings in options.items():
+            layer.add_argument(option, **settings)
+        layer.add_argument("--versus", type=int, metavar="WIDTH", help="the dense layer to compare with (all neurons)")
+        _add_dtype(layer, lambda arguments, maker=maker: _layer(arguments, maker(arguments)))
+    first, *others = presets.PRESETS
+    model = kinds.add_parser(first, aliases=others, help="a model; --list lists them", description="Count a model.")
+    model.add_argument("--context", type=int, default=512, help="tokens of the sequence (%(default)s)")
+    model.add_argument("--generate", action="store_true", help="count the last token alone, the others being cached")
+    model.add_argument("--ff-speedup", type=float, metavar="K", help="if the FF layers were K times as fast")
+    _add_dtype(model, lambda arguments: _model(arguments, presets.get(arguments.what)))
+
+
+def _add_dtype(command, report):
+    """Add what all have, and what makes the report and its text."""
+    command.add_argument("--dtype", default="float32", help="of the weights, for bytes (%(default)s)")
+    shared.add_common(command, seed=False, nested=True)
+    command.set_defaults(run=run, report=report)
+
+
+def _dense_ff(arguments):
+    from .. import counting
+
+    return counting.dense_ff(arguments.n_in, _n_out(arguments), arguments.width, gated=arguments.gated)
+
+
+def _leaf_fff(arguments):
+    from .. import counting
+
+    return counting.leaf_fff(arguments.n_in, _n_out(arguments), arguments.depth, arguments.leaf_width)
+
+
+def _path_fff(arguments):
+    from .. import counting
+
+    return counting.path_fff(arguments.n_in, _n_out(arguments), arguments.depth, arguments.trees)
+
+
+def _moe(arguments):
+    from .. import counting
+
+    sizes = arguments.experts, arguments.k, arguments.expert_width
+    return counting.moe(arguments.n_in, _n_out(arguments), *sizes)
+
+
+def _n_out(arguments):
+    return arguments.n_in if arguments.n_out is None else arguments.n_out
+
+
+NEEDED = {"type": int, "required": True}
+DEPTH = NEEDED | {"help": "choices from root to leaf"}
+LAYERS = {  # what makes the count, what it is, its options
+    "dense-ff": (_dense_ff, "a dense layer, all of whose neurons compute", {
+        "--width": NEEDED | {"help": "neurons"},
+        "--gated": {"action": "store_true", "help": "with a gate"},
+    }),
+    "leaf-fff": (_leaf_fff, "the first paper's tree, of nodes and leaves", {
+        "--depth": DEPTH, "--leaf-width": NEEDED | {"help": "neurons a leaf"},
+    }),
+    "path-fff": (_path_fff, "the second paper's trees, all of whose nodes are neurons", {
+        "--depth": DEPTH, "--trees": {"type": int, "default": 1, "help": "trees (%(default)s)"},
+    }),
+    "moe": (_moe, "a mixture of experts", {
+        "--experts": NEEDED | {"help": "experts"}, "--k": NEEDED | {"help": "experts computed"},
+        "--expert-width": NEEDED | {"help": "neurons an expert"},
+    }),
+}  # fmt: skip
 
 
 def run(arguments):
-    """Do it; return the exit status."""
-    from .. import checks
+    """Count one layer or model; return the exit status."""
+    if arguments.list:
+        raise checks.InputError(f"--list lists the models, {arguments.what} is one thing to count; give one of both")
+    report, text = arguments.report(arguments)
+    if not arguments.json:
+        print(text)
+    return shared.finish(arguments, report)
+
+
+def run_list(arguments):
+    """List all models; return the exit status."""
     from ..counting import presets
 
-    if arguments.list:
-        report, text = _listed(presets.PRESETS)
-    elif arguments.what is None:
-        raise ValueError(f"name a layer ({', '.join(LAYERS)}) or a model; --list lists the models")
-    elif arguments.what in LAYERS:
-        report, text = _layer(arguments)
-    else:
-        checks.one_of("what to count", arguments.what, (*LAYERS, *presets.PRESETS))
-        report, text = _model(arguments, presets.get(arguments.what))
+    if not arguments.list:
+        raise checks.InputError(f"name a layer ({', '.join(LAYERS)}) or a model; --list lists the models")
+    report, text = _listed(presets.PRESETS)
     if not arguments.json:
         print(text)
     return shared.finish(arguments, report)
@@ -82,9 +128,9 @@ def run(arguments):
 # ---------------------------------------------------------------------- layers
 
 
-def _layer(arguments):
+def _layer(arguments, count):
     """Report and text on one layer."""
-    count, dtype = _count(arguments), arguments.dtype
+    dtype = arguments.dtype
     report = {
         "layer": count.name,
         "neurons_stored": count.neurons_stored, "neurons_engaged": count.neurons_engaged,
@@ -115,26 +161,6 @@ def _layer(arguments):
     return report, "\n".join((f"{count.name}, one sample", "", stored, "", work, "", last))
 
 
-def _count(arguments):
-    """The `Count` that the options describe; options of other layers and of models are refused."""
-    from .. import counting
-
-    what, (needed, optional) = arguments.what, LAYERS[arguments.what]
-    _refuse(arguments, set(OF_LAYERS + OF_MODELS) - {"n_in", "n_out", "versus", *needed, *optional})
-    for name in needed:
-        if getattr(arguments, name) is None:
-            raise ValueError(f"{what} needs {_option(name)}")
-    n_in = 768 if arguments.n_in is None else arguments.n_in
-    n_out = n_in if arguments.n_out is None else arguments.n_out
-    if what == "dense-ff":
-        return counting.dense_ff(n_in, n_out, arguments.width, gated=bool(arguments.gated))
-    if what == "leaf-fff":
-        return counting.leaf_fff(n_in, n_out, arguments.depth, arguments.leaf_width)
-    if what == "path-fff":
-        return counting.path_fff(n_in, n_out, arguments.depth, 1 if arguments.trees is None else arguments.trees)
-    return counting.moe(n_in, n_out, arguments.experts, arguments.k, arguments.expert_width)
-
-
 def _work(work):
     return {"multiply_adds": work.multiply_adds, "elementwise": work.elementwise, "flops": work.flops}
 
@@ -144,10 +170,9 @@ def _work(work):
 
 def _model(arguments, model):
     """Report and text on one model."""
-    from .. import checks, counting
+    from .. import counting
 
-    _refuse(arguments, OF_LAYERS)
-    context = 512 if arguments.context is None else arguments.context
+    context = arguments.context
     new = 1 if arguments.generate else None
     stored, engaged, flops = model.parameters(), model.engaged(), model.flops_per_token(context, new)
     size = counting.itemsize(arguments.dtype)
@@ -159,7 +184,7 @@ def _model(arguments, model):
         "dtype": arguments.dtype, "bytes_stored": size * model.n_parameters, "bytes_read": size * sum(engaged.values()),
         "ff": {"layer": model.ff.name, "neurons_stored": model.ff.neurons_stored,
                "neurons_engaged": model.ff.neurons_engaged},
-        "context": context, "generate": bool(arguments.generate),
+        "context": context, "generate": arguments.generate,
         "flops_per_token": flops, "flops_per_token_total": sum(flops.values()),
         "ff_share": model.ff_share(context, new),
         "speed_up_limit": model.speed_up(math.inf, context, new),
@@ -241,17 +266,6 @@ def _listed(models):
 
 
 # ---------------------------------------------------------------------- helpers
-
-
-def _refuse(arguments, names):
-    """Refuse options that say nothing about what is counted."""
-    given = [_option(name) for name in OF_LAYERS + OF_MODELS if name in names and getattr(arguments, name) is not None]
-    if given:
-        raise ValueError(f"{given[0]} is not for {arguments.what}")
-
-
-def _option(name):
-    return "--" + name.replace("_", "-")
 
 
 def _table(head, rows, more=lambda row: ()):

@@ -18,7 +18,7 @@ neurons engaged of 143 stored, it comes within a few points of a dense net that 
 
 
 def run(arguments):
-    """Do it; return the exit status."""
+    """Run the demonstration; return the exit status."""
     from ..experiments import demo
 
     quiet = arguments.json

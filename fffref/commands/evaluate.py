@@ -1,5 +1,7 @@
 """`fffref evaluate`: test a checkpoint."""
 
+from dataclasses import replace
+
 from . import shared
 
 
@@ -21,22 +23,22 @@ has no entropy either."""
 
 
 def run(arguments):
-    """Do it; return the exit status."""
+    """Test a checkpoint; return the exit status."""
     from .. import datasets, training
     from ..formats import checkpoints
 
     found = checkpoints.load(arguments.checkpoint)
     layer, history = found.layer, found.info.get("history", [])
-    temperature = arguments.temperature
-    if temperature is None:
-        temperature = history[-1]["temperature"] if history else 1.0
+    choices = training.last_choices(history)
+    if arguments.temperature is not None:
+        choices = replace(choices, temperature=arguments.temperature)
     data = datasets.load(arguments.data, arguments.data_folder)
-    result = training.evaluate(layer, data.x_test.astype(layer.dtype), data.y_test, temperature)
+    result = training.evaluate(layer, data.x_test.astype(layer.dtype), data.y_test, choices)
     if not arguments.json:
         share = sorted(result["leaf_share"], reverse=True)
         print(f"{type(layer).__name__}: {layer.neurons_stored} neurons stored, {layer.neurons_engaged} engaged")
-        print(f"test accuracy: {shared.or_dash(result['soft_accuracy'], 100)} % soft at temperature {temperature:.3g}, "
-              f"{shared.or_dash(result['hard_accuracy'], 100)} % hard")  # fmt: skip
+        print(f"test accuracy: {shared.or_dash(result['soft_accuracy'], 100)} % soft at temperature "
+              f"{choices.temperature:.3g}, {shared.or_dash(result['hard_accuracy'], 100)} % hard")  # fmt: skip
         print(f"mean entropy of the choices: {shared.or_dash(result['entropy'], 1, 4)} nats")
         print(f"leaves used: {result['leaves_used']} of {len(share)}; the busiest takes {100 * share[0]:.1f} %")
-    return shared.finish(arguments, result | {"temperature": temperature})
+    return shared.finish(arguments, result | {"temperature": choices.temperature, "smooth_step": choices.smooth_step})

@@ -1,9 +1,8 @@
 """`fffref fill-mask`: UltraFastBERT's guesses for a word left out."""
 
-import pathlib
-
 import numpy as np
 
+from .. import checks
 from . import shared
 
 MASKS = ("[MASK]", "<mask>")  # as BERT's tokenizers write it, and as crammedBERT's do
@@ -12,7 +11,10 @@ MASKS = ("[MASK]", "<mask>")  # as BERT's tokenizers write it, and as crammedBER
 def add(commands):
     """Add the command and its options."""
     text = """\
-Let a pretrained UltraFastBERT, or a dense crammedBERT, guess the words behind [MASK] in a text.
+Let a pretrained UltraFastBERT, or its dense twin, guess the words behind [MASK] in a text.
+
+The twin is the crammedBERT that UltraFastBERT's repository trains: GELU, not gated, sinusoidal positions, no biases.
+The crammedBERT of cramming's own README is another (GELUglu: its FF layers are gated) and is refused by name.
 
 FOLDER must hold three files, as a snapshot of pbelcak/UltraFastBERT-1x11-long on the Hugging Face hub does:
   config.json          the sizes
@@ -38,15 +40,15 @@ examples:
 
 
 def run(arguments):
-    """Do it; return the exit status."""
-    from .. import checks
+    """Guess; return the exit status."""
+    from .. import files
     from ..models.bert import Bert
 
-    folder = pathlib.Path(arguments.folder)
+    folder = files.path_of(arguments.folder)
     tokenizer = _tokenizer(folder / "tokenizer.json")
     ids, masks = _encoded(tokenizer, arguments.text)
     bert = Bert.load(folder, fast=not arguments.reference, threads=arguments.threads)
-    top = checks.integer("--top", arguments.top, 1, bert.arch.vocabulary)
+    top = checks.integer("--top", arguments.top, 1, bert.vocabulary)
     probability = _probabilities(bert.head(bert.hidden(ids)[masks]))
     report = [
         {"position": int(at), "words": [
@@ -61,17 +63,24 @@ def run(arguments):
 
 
 def _tokenizer(path):
-    """The tokenizer of a file; ValueError says what is missing."""
+    """The tokenizer of a file; InputError says what is missing."""
+    from ..formats import safetensors
+
     try:
         from tokenizers import Tokenizer
     except ImportError:
-        raise ValueError('fill-mask needs the package tokenizers: pip install "fffref[text]"') from None
-    if not path.exists():
-        raise ValueError(f"there is no {path}; the folder must hold config.json, model.safetensors and tokenizer.json")
+        raise checks.InputError('this needs the package tokenizers: pip install "fffref[text]"') from None
+    if not path.is_file():
+        raise checks.InputError(
+            f"there is no {path}; the folder must hold config.json, model.safetensors and tokenizer.json"
+        )
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # the package raises nothing more special
-        raise ValueError(f"{path} is no tokenizer that the package tokenizers can read: {error}") from error
+        with path.open("rb") as file:
+            kind = safetensors.what_it_is(file.read(512))
+        said = f"is {kind}" if kind else f"is no tokenizer that the package tokenizers can read: {error}"
+        raise checks.InputError(f"{path} {said}") from error
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return tokenizer
@@ -81,20 +90,30 @@ def _encoded(tokenizer, text):
     """Token ids (S,), and where among them the masks are."""
     own = next((mask for mask in MASKS if tokenizer.token_to_id(mask) is not None), None)
     if own is None:
-        raise ValueError(f"tokenizer.json knows neither {' nor '.join(MASKS)}: it is not a masked language model's")
+        raise checks.InputError(
+            f"tokenizer.json knows neither {' nor '.join(MASKS)}: it is not a masked language model's"
+        )
     for mask in MASKS:
         text = text.replace(mask, own)
-    ids = np.array(tokenizer.encode(text).ids, np.intp)
+    ids = np.array(_ids(tokenizer, text), np.intp)
     masks = np.flatnonzero(ids == tokenizer.token_to_id(own))
     if len(masks) == 0:
-        raise ValueError(f"the text holds no {MASKS[0]}; put one where a word is to be guessed")
+        raise checks.InputError(f"the text holds no {MASKS[0]}; put one where a word is to be guessed")
     return ids, masks
+
+
+def _ids(tokenizer, text):
+    """Token ids of a text; the package's own errors, such as of a vocabulary that lacks a word, are bad input."""
+    try:
+        return tokenizer.encode(text).ids
+    except Exception as error:  # the package raises nothing more special
+        raise checks.InputError(f"tokenizer.json cannot read this text: {error}; take the model's own file") from error
 
 
 def _probabilities(logits):
     """Softmax of each row, in float64."""
     if not np.isfinite(logits).all():
-        raise ValueError("the model's answer is not finite: its weights hold NaN or inf; take another copy")
+        raise checks.InputError("the model's answer is not finite: its weights hold NaN or inf; take another copy")
     logits = logits.astype(np.float64)
     exp = np.exp(logits - logits.max(1, keepdims=True))
     return exp / exp.sum(1, keepdims=True)

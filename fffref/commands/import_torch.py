@@ -1,7 +1,6 @@
 """`fffref import-torch`: weights from other people's PyTorch modules, and back."""
 
-import pathlib
-
+from .. import checks
 from . import shared
 
 
@@ -10,16 +9,19 @@ def add(commands):
     text = """\
 Make a checkpoint of this package of weights that a PyTorch module has saved as safetensors, or the reverse.
 
-Two sources are known. The state dict of fastfeedforward.FFF, the first paper's package, becomes a LeafFFF whose soft
-forward pass is that of the module in training. (In evaluation the module forgets its leaves' output biases b2s, this
-package does not.) And one FF layer of an UltraFastBERT folder (config.json, model.safetensors) becomes a PathFFF.
+Three sources are known, and told apart by their names. The state dict of fastfeedforward.FFF, the first paper's
+package, becomes a LeafFFF whose soft forward pass is that of the module in training. (In evaluation the module forgets
+its leaves' output biases b2s, this package does not.) The state dict of UltraFastBERT's FFF (linear_in, linear_out)
+becomes a PathFFF. And with --layer, so does one FF layer of an UltraFastBERT folder (config.json, model.safetensors).
+What torch.compile and DataParallel put before names (_orig_mod., module.) is passed over; half precision is widened.
 PyTorch itself is not needed here; there, write the file with
   from safetensors.torch import save_file; save_file(module.state_dict(), "module.safetensors")"""
     examples = """\
 examples:
   fffref import-torch module.safetensors --out leaf.safetensors
   fffref import-torch model.safetensors --prefix head. --activation gelu --out leaf.safetensors
-  fffref import-torch leaf.safetensors --back --out module.safetensors
+  fffref import-torch fff.safetensors --trees 2 --out path.safetensors
+  fffref import-torch path.safetensors --back --out module.safetensors
   fffref import-torch ultrafastbert --layer 3 --out path.safetensors
 """
     command = commands.add_parser("import-torch", help="weights of PyTorch modules, and back", description=text,
@@ -27,28 +29,25 @@ examples:
     command.add_argument("source", metavar="SOURCE", help="a safetensors file, or with --layer a folder")
     command.add_argument("--out", required=True, metavar="FILE", help="what to write; must not exist yet")
     command.add_argument("--prefix", default="", help="of the names, where the module is part of a larger one")
-    command.add_argument("--activation", default=None, metavar="NAME",
-                         help="the module's, which no file says: relu (default), gelu, tanh, identity")  # fmt: skip
+    command.add_argument("--activation", metavar="NAME",
+                         help="the module's, which no file says: relu (fastfeedforward's default), gelu "
+                         "(UltraFastBERT's), tanh, identity")  # fmt: skip
+    command.add_argument("--trees", type=int, metavar="K", help="of UltraFastBERT's FFF, which no file says (1)")
     way = command.add_mutually_exclusive_group()
-    way.add_argument("--back", action="store_true", help="from a LeafFFF checkpoint to the module's state dict")
-    way.add_argument("--layer", type=int, metavar="N", help="which layer of an UltraFastBERT, from 0")
+    way.add_argument("--back", action="store_true", help="from a LeafFFF or PathFFF checkpoint to a state dict")
+    way.add_argument("--layer", type=int, metavar="N", help="which layer of an UltraFastBERT folder, from 0")
     shared.add_common(command, seed=False)
     command.set_defaults(run=run)
 
 
 def run(arguments):
-    """Do it; return the exit status."""
+    """Write the other form; return the exit status."""
     from .. import files
 
-    source, out = pathlib.Path(arguments.source), pathlib.Path(arguments.out)
-    if arguments.layer is not None or arguments.back:
-        if arguments.activation is not None:
-            raise ValueError("--activation is for the state dict of a fastfeedforward.FFF only")
-    if arguments.layer is not None and arguments.prefix:
-        raise ValueError("--prefix is for the state dict of a fastfeedforward.FFF only")
-    files.folder(out.parent)
+    source, out = files.path_of(arguments.source), files.writable(arguments.out)
+    _refuse_what_says_nothing(arguments)
     if out.exists():
-        raise ValueError(f"{out} exists already; choose another --out")
+        raise checks.InputError(f"{out} exists already; choose another --out")
     work = _back if arguments.back else _module if arguments.layer is None else _layer
     report = work(arguments, source, out)
     if not arguments.json:
@@ -60,14 +59,31 @@ def run(arguments):
     return shared.finish(arguments, report)
 
 
-def _module(arguments, source, out):
-    """State dict to LeafFFF."""
-    from ..formats import checkpoints, fastfeedforward
+def _refuse_what_says_nothing(arguments):
+    """Refuse options that the chosen way has no use for."""
+    useless = {"activation": arguments.layer is not None or arguments.back, "prefix": arguments.layer is not None,
+               "trees": arguments.layer is not None or arguments.back}  # fmt: skip
+    for name, refuse in useless.items():
+        if refuse and getattr(arguments, name):
+            way = "--back" if arguments.back else "--layer"
+            raise checks.InputError(f"--{name} is for the state dict of a module alone, not for {way}")
 
-    tensors = fastfeedforward.mapped(source)
-    layer = fastfeedforward.leaf_fff(tensors, arguments.activation or "relu", arguments.prefix)
+
+def _module(arguments, source, out):
+    """State dict to LeafFFF or PathFFF."""
+    from ..formats import checkpoints, fastfeedforward, names, safetensors, ultrafastbert
+
+    tensors = safetensors.mapped(source)
+    weights = names.under(tensors, arguments.prefix)
+    if ultrafastbert.MODULE[0] in weights:
+        trees = 1 if arguments.trees is None else arguments.trees
+        layer = ultrafastbert.path_fff(tensors, trees, arguments.activation or "gelu", arguments.prefix)
+    elif arguments.trees is not None:
+        raise checks.InputError(f"--trees is for UltraFastBERT's FFF, but {source} holds no {ultrafastbert.MODULE[0]}")
+    else:
+        layer = fastfeedforward.leaf_fff(tensors, arguments.activation or "relu", arguments.prefix)
     checkpoints.save(out, layer, info={"imported_from": source.name})
-    return _report(layer, out, [name for name in fastfeedforward.STATISTICS if arguments.prefix + name in tensors])
+    return _report(layer, out, [name for name in fastfeedforward.STATISTICS if name in weights])
 
 
 def _layer(arguments, source, out):
@@ -81,12 +97,15 @@ def _layer(arguments, source, out):
 
 
 def _back(arguments, source, out):
-    """LeafFFF to state dict."""
-    from .. import LeafFFF
-    from ..formats import checkpoints, fastfeedforward
+    """LeafFFF or PathFFF to the state dict of its module."""
+    from .. import LeafFFF, PathFFF
+    from ..formats import checkpoints, fastfeedforward, safetensors, ultrafastbert
 
-    layer = checkpoints.load(source, LeafFFF).layer
-    fastfeedforward.write(out, fastfeedforward.fastfeedforward(layer, arguments.prefix))
+    layer = checkpoints.load(source).layer
+    ways = {LeafFFF: fastfeedforward.fastfeedforward, PathFFF: ultrafastbert.module}
+    if type(layer) not in ways:
+        raise checks.InputError(f"{source} holds a {type(layer).__name__}, expected a LeafFFF or a PathFFF")
+    safetensors.write(out, ways[type(layer)](layer, arguments.prefix))
     return _report(layer, out)
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 
 import numpy as np
 
@@ -17,14 +18,16 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message):
         """Print one line and leave with status 2."""
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+        self.exit(2, f"{self.prog}: {' '.join(message.split())} (see {self.prog} --help)\n")
 
 
-def add_common(command, seed=True):
-    """Add `--seed` and `--json`."""
+def add_common(command, seed=True, nested=False):
+    """Add `--seed`, `--json` and `--traceback`; `nested` where the command above has the last two as well."""
     if seed:
         command.add_argument("--seed", type=int, default=0, help="same seed, same result (%(default)s)")
-    command.add_argument("--json", action="store_true", help="print the result as JSON and nothing else")
+    flag = {"action": "store_true", "default": argparse.SUPPRESS if nested else False}
+    command.add_argument("--json", help="print the result as JSON and nothing else", **flag)
+    command.add_argument("--traceback", help="show where in the program an error arose", **flag)
 
 
 def add_data(command):
@@ -49,8 +52,9 @@ def add_layer(command, depth=4, leaf_width=8, width=128, trees=1):
 def layer_maker(arguments):
     """A function from numbers of inputs and outputs to the layer that the arguments describe."""
     from .. import DenseFF, LeafFFF, PathFFF
+    from ..training import stream
 
-    rng = np.random.default_rng(checks.integer("--seed", arguments.seed, 0))
+    rng = stream(checks.integer("--seed", arguments.seed, 0), "weights")
     cls, sizes = {
         "leaf": (LeafFFF, {"depth": arguments.depth, "leaf_width": arguments.leaf_width}),
         "path": (PathFFF, {"depth": arguments.depth, "n_trees": arguments.trees}),
@@ -64,8 +68,19 @@ def layer_maker(arguments):
 def finish(arguments, result, good=True):
     """Print the result where JSON is asked for; return the exit status."""
     if arguments.json:
-        print(json.dumps(result, indent=1))
+        print(json.dumps(plain(result), indent=1, allow_nan=False))
     return 0 if good else 1
+
+
+def plain(value):
+    """The same for JSON, which has no NaN and no infinity (null) and no NumPy scalars."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, (np.generic, np.ndarray)):
+        return plain(value.tolist())
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def or_dash(value, factor, digits=2):

@@ -1,8 +1,8 @@
 """`fffref train`: train one layer on images."""
 
-import pathlib
+from dataclasses import replace
 
-from .. import files
+from .. import checks, files
 from . import shared
 
 
@@ -13,7 +13,8 @@ Train one layer as a classifier, harden it, and save it as a checkpoint after ev
 
 The default recipe lowers the temperature of the choices, lets noise on them fade out, keeps the leaves in balance and
 rounds the choices at the end. The first paper's own way is --recipe paper1: SGD and a summed entropy loss.
---recipe plain hardens nothing: compare soft and hard accuracy then."""
+--recipe plain hardens nothing: compare soft and hard accuracy then. Layers other than leaf have nothing to harden: they
+get the recipe's optimiser, rate and batches."""
     examples = """\
 examples:
   fffref train --out digits.safetensors
@@ -39,41 +40,39 @@ examples:
 
 
 def run(arguments):
-    """Do it; return the exit status."""
+    """Train and save; return the exit status."""
     from .. import datasets, training
 
-    out = pathlib.Path(arguments.out)
-    files.folder(out.parent)
+    out = files.writable(arguments.out)
     if out.exists() and not arguments.resume:
-        raise ValueError(f"{out} exists already; --resume goes on from it, or choose another --out")
-    recipe = _recipe(arguments)
+        raise checks.InputError(f"{out} exists already; --resume goes on from it, or choose another --out")
+    _recipe(arguments)  # refuses bad numbers before data are looked for
     layer_of = shared.layer_maker(arguments)
     data = datasets.load(arguments.data, arguments.data_folder)
     layer = layer_of(data.x_train.shape[1], data.n_classes)
+    recipe = _recipe(arguments, layer)
+    task = training.Classification(data.x_train, data.y_train)
     layer, history = training.train(
-        layer, data.x_train, data.y_train, recipe, arguments.seed,
-        checkpoint=out, resume=arguments.resume, progress=not arguments.json,
-    )  # fmt: skip
+        layer, task, recipe, arguments.seed, out, resume=arguments.resume, progress=not arguments.json
+    )
     if not arguments.json:
         print(_history_table(history))
         print(f"saved: {out}; next: fffref evaluate {out} --data {arguments.data}")
     return shared.finish(arguments, {"checkpoint": str(out), "recipe": repr(recipe), "history": history})
 
 
-def _recipe(arguments):
-    """The named recipe, with what the arguments change."""
+def _recipe(arguments, layer=None):
+    """The named recipe, as far as the layer can use it, with what the arguments change."""
     from .. import training
     from ..training import schedules
 
-    changes = {
-        name: value
-        for name in ("epochs", "batch_size", "entropy_weight", "balance_weight", "fast")
-        if (value := getattr(arguments, name)) is not None
-    }
+    names = ("epochs", "batch_size", "entropy_weight", "balance_weight", "fast")
+    changes = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
     if arguments.learning_rate is not None:
         changes["learning_rate"] = schedules.OneCycle(arguments.learning_rate)
     recipes = {"hardening": training.hardening, "paper1": training.paper1, "plain": training.Recipe}
-    return recipes[arguments.recipe](**changes)
+    recipe = recipes[arguments.recipe]()
+    return replace(recipe if layer is None else training.fitting(recipe, layer), **changes)
 
 
 def _history_table(history):

@@ -19,6 +19,7 @@ and updating parameters cost nothing here. FLOPs say how much is computed, not h
 # I inputs, O outputs, w width, d depth, N = 2^d - 1 nodes, L = 2^d leaves, l leaf width, K trees, E experts
 """
 
+import functools
 from dataclasses import dataclass
 
 from .. import checks
@@ -45,6 +46,10 @@ class Work:
 
     multiply_adds: int
     elementwise: int = 0
+
+    def __post_init__(self):
+        """Refuse what is no count; a difference of two may be below 0."""
+        _whole(self, ("multiply_adds", "elementwise"), -float("inf"))
 
     @property
     def flops(self):
@@ -102,6 +107,14 @@ class Count:
     forward: Work
     backward: Work
 
+    def __post_init__(self):
+        """Refuse what no layer has."""
+        _whole(self, ("n_in", "n_out", "neurons_stored", "neurons_engaged", "training_width", "inference_width",
+                      "parameters", "parameters_engaged"), 0)  # fmt: skip
+        for name in ("inference", "forward", "backward"):
+            if not isinstance(getattr(self, name), Work):
+                raise checks.InputTypeError(f"{name} must be a Work, got {checks.shown(getattr(self, name))}")
+
     @property
     def training_size(self):
         """The first paper's word for `neurons_stored`."""
@@ -153,6 +166,7 @@ def dense_ff(n_in, n_out, width, *, gated=False, in_bias=True, out_bias=True):
     Count
     """
     I, O, w = _sizes(n_in=n_in, n_out=n_out, width=width)  # noqa: E741
+    gated, in_bias, out_bias = _flags(gated=gated, in_bias=in_bias, out_bias=out_bias)
     inward = 2 * w if gated else w  # neurons' rows towards the input
     parameters = inward * (I + in_bias) + (w + out_bias) * O
     biases = in_bias * inward + out_bias * O
@@ -178,8 +192,8 @@ def leaf_fff(n_in, n_out, depth, leaf_width):
     Notes
     -----
     Training mixes the leaves as `LeafFFF.forward` does, by scaling their activations; a leaf's output bias is
-    scaled too, so it takes multiply-adds. Elementwise, a node takes six operations (bias, temperature, sigmoid,
-    three to share its mass out) and twelve backward; a leaf's neuron takes three (bias, activation, mixing) and five.
+    scaled too, so it takes multiply-adds. Elementwise, a node takes six operations (bias, temperature, the masses of
+    both sides, two to share its own out) and ten backward; a leaf's neuron three (bias, activation, mixing) and five.
     """
     I, O, l = _sizes(n_in=n_in, n_out=n_out, leaf_width=leaf_width)  # noqa: E741
     d = checks.integer("depth", depth, 0, tree.DEEPEST)
@@ -192,7 +206,7 @@ def leaf_fff(n_in, n_out, depth, leaf_width):
         parameters=N * (I + 1) + L * leaf.parameters, parameters_engaged=d * (I + 1) + leaf.parameters,
         inference=Work(d * I, d) + leaf.inference,
         forward=Work(weights, 6 * N + 3 * n),
-        backward=Work(2 * weights + n, 12 * N + 5 * n),
+        backward=Work(2 * weights + n, 10 * N + 5 * n),
     )  # fmt: skip
 
 
@@ -245,7 +259,8 @@ def moe(n_in, n_out, experts, k, expert_width, *, noisy=True):
     """
     I, O, E, w = _sizes(n_in=n_in, n_out=n_out, experts=experts, expert_width=expert_width)  # noqa: E741
     k = checks.integer("k", k, 1, E)
-    gates = 1 + bool(noisy)
+    (noisy,) = _flags(noisy=noisy)
+    gates = 1 + noisy
     expert = dense_ff(I, O, w)
     inference = Work(E * I + k * O, k) + k * expert.forward
     return Count(
@@ -254,16 +269,17 @@ def moe(n_in, n_out, experts, k, expert_width, *, noisy=True):
         parameters=E * expert.parameters + gates * E * I, parameters_engaged=k * expert.parameters + E * I,
         inference=inference,
         forward=inference + (Work(E * I, 3 * E) if noisy else Work(0)),  # softplus, times noise, plus logit
-        backward=Work(k * (O + 1 + 2 * gates * I), k * (O + 2 + 3 * bool(noisy))) + k * expert.backward,
+        backward=Work(k * (O + 1 + 2 * gates * I), k * (O + 2 + 3 * noisy)) + k * expert.backward,
     )  # fmt: skip
 
 
+@functools.singledispatch
 def of(layer):
     """Count a real layer, from the shapes of its arrays.
 
     Parameters
     ----------
-    layer : DenseFF, LeafFFF, PathFFF or MoE
+    layer : DenseFF, LeafFFF, PathFFF, MoE, or another for which a function is registered
 
     Returns
     -------
@@ -273,16 +289,32 @@ def of(layer):
     ------
     TypeError
         If it is none of these.
+
+    Notes
+    -----
+    A further layer registers how it is counted: `@of.register` above a function of one argument of its class.
     """
-    if isinstance(layer, DenseFF):
-        return dense_ff(layer.n_in, layer.n_out, layer.width)
-    if isinstance(layer, LeafFFF):
-        return leaf_fff(layer.n_in, layer.n_out, layer.depth, layer.leaf_in_bias.shape[1])
-    if isinstance(layer, PathFFF):
-        return path_fff(layer.n_in, layer.n_out, layer.depth, layer.n_trees)
-    if isinstance(layer, MoE):
-        return moe(layer.n_in, layer.n_out, layer.n_experts, layer.k, layer.expert_in_bias.shape[1])
-    raise TypeError(f"layer must be a DenseFF, LeafFFF, PathFFF or MoE, got {type(layer).__name__}")
+    raise checks.InputTypeError(f"layer must be a DenseFF, LeafFFF, PathFFF or MoE, got {type(layer).__name__}")
+
+
+@of.register
+def _(layer: DenseFF):
+    return dense_ff(layer.n_in, layer.n_out, layer.width)
+
+
+@of.register
+def _(layer: LeafFFF):
+    return leaf_fff(layer.n_in, layer.n_out, layer.depth, layer.leaf_in_bias.shape[1])
+
+
+@of.register
+def _(layer: PathFFF):
+    return path_fff(layer.n_in, layer.n_out, layer.depth, layer.n_trees)
+
+
+@of.register
+def _(layer: MoE):
+    return moe(layer.n_in, layer.n_out, layer.n_experts, layer.k, layer.expert_in_bias.shape[1])
 
 
 def amdahl(share, factor):
@@ -313,3 +345,13 @@ def itemsize(dtype):
 
 def _sizes(**sizes):
     return (checks.integer(name, value, 1) for name, value in sizes.items())
+
+
+def _flags(**flags):
+    return (checks.flag(name, value) for name, value in flags.items())
+
+
+def _whole(record, names, least):
+    """Refuse fields of a record that are no whole numbers of at least `least`."""
+    for name in names:
+        checks.integer(name, getattr(record, name), least, float("inf"))

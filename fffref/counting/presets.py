@@ -24,11 +24,24 @@ def _bert_base():
     )  # fmt: skip
 
 
-def _crammed(ff, published=None, note=""):
-    """The crammed BERT around any feedforward layer: its repository's config/arch/crammed-bert.yaml."""
+def crammed(ff, layers=16, heads=12, vocabulary=32768, **options):
+    """Describe a crammed BERT around any feedforward layer, as its repository's config/arch/crammed-bert.yaml does.
+
+    Parameters
+    ----------
+    ff : Count
+        Its feedforward layer, whose width is the model's.
+    layers, heads, vocabulary : int
+    **options
+        Further fields of the `Transformer`, such as `published` and `note`.
+
+    Returns
+    -------
+    Transformer
+    """
     return Transformer(
-        layers=16, width=768, heads=12, ff=ff, vocabulary=32768, qkv_bias=False, out_bias=False, embedding_norm=True,
-        final_norm=True, head="tied", further=1, published=published, note=note,
+        layers=layers, width=ff.n_in, heads=heads, ff=ff, vocabulary=vocabulary, qkv_bias=False, out_bias=False,
+        embedding_norm=True, final_norm=True, head="tied", further=1, **options,
     )  # fmt: skip
 
 
@@ -39,10 +52,11 @@ def _ultrafastbert(n_trees, depth):
         source="755 MB of float32 weights, model.safetensors of pbelcak/UltraFastBERT-1x11-long, where the tied output "
         "matrix is stored twice; listed elsewhere as 189M parameters",
     )  # fmt: skip
-    return _crammed(
-        path_fff(768, 768, depth, n_trees), published if (n_trees, depth) == (1, 11) else None,
-        "arXiv 2311.10770, table 1, which gives neurons and no parameters",
-    )  # fmt: skip
+    return crammed(
+        path_fff(768, 768, depth, n_trees),
+        published=published if (n_trees, depth) == (1, 11) else None,
+        note="arXiv 2311.10770, table 1, which gives neurons and no parameters",
+    )
 
 
 def _llama(layers, width, heads, ff_width, kv_heads, published, **options):
@@ -59,13 +73,13 @@ ULTRAFASTBERTS = (  # trees, depth: the rows of table 1
 
 PRESETS = {
     "bert-base": _bert_base(),
-    "crammed-bert": _crammed(
+    "crammed-bert": crammed(
         dense_ff(768, 768, 1536, gated=True, in_bias=False, out_bias=False),
-        Published(478_000_000 // 4, 1_000_000 // 4, "478 MB of float32 weights, model.safetensors of "
-                  "JonasGeiping/crammed-bert"),
-        "arXiv 2212.14034; 3072 rows into a gated layer of width 1536",
+        published=Published(478_000_000 // 4, 1_000_000 // 4, "478 MB of float32 weights, model.safetensors of "
+                            "JonasGeiping/crammed-bert"),
+        note="arXiv 2212.14034; 3072 rows into a gated layer of width 1536",
     ),
-    "crammed-bert-3072": _crammed(
+    "crammed-bert-3072": crammed(
         dense_ff(768, 768, 3072, in_bias=False, out_bias=False),
         note="the dense baseline of arXiv 2311.10770, as in its repository: not gated; no published total",
     ),

@@ -41,6 +41,11 @@ class Published:
     source: str
     extra: int = 0
 
+    def __post_init__(self):
+        """Refuse what is no count."""
+        for name, least in (("parameters", 0), ("unit", 1), ("extra", 0)):
+            checks.integer(name, getattr(self, name), least)
+
     def agrees(self, parameters):
         """Whether a computed number, with the extra ones, rounds to the published one."""
         return 2 * abs(parameters + self.extra - self.parameters) <= self.unit
@@ -109,16 +114,28 @@ class Transformer:
         """Refuse what does not fit together."""
         for name in ("layers", "width", "heads", "vocabulary"):
             checks.integer(name, getattr(self, name), 1)
+        for name in ("positions", "token_types", "further"):
+            checks.integer(name, getattr(self, name), 0)
+        for name in ("kv_heads", "head_width", "window"):
+            if getattr(self, name) is not None:
+                checks.integer(name, getattr(self, name), 1)
+        for name in ("qkv_bias", "out_bias", "embedding_norm", "final_norm", "pooler", "head_transform", "causal"):
+            checks.flag(name, getattr(self, name))
+        for name, kind in (("ff", Count), ("published", Published | None)):
+            if not isinstance(getattr(self, name), kind):
+                raise checks.InputTypeError(
+                    f"{name} must be a {getattr(kind, '__name__', kind)}, got {checks.shown(getattr(self, name))}"
+                )
         checks.one_of("norm", self.norm, ("layer", "rms"))
         checks.one_of("head", self.head, (None, "tied", "untied"))
         if self.head_width is None and self.width % self.heads:
-            raise ValueError(f"heads must divide width, got {self.heads} and {self.width}; or give head_width")
+            raise checks.InputError(f"heads must divide width, got {self.heads} and {self.width}; or give head_width")
         if self.heads % self.groups:
-            raise ValueError(f"kv_heads must divide heads, got {self.groups} and {self.heads}")
+            raise checks.InputError(f"kv_heads must divide heads, got {self.groups} and {self.heads}")
         if self.window is not None and not self.causal:
-            raise ValueError("window is for causal models; pass causal=True")
+            raise checks.InputError("window is for causal models; pass causal=True")
         if (self.ff.n_in, self.ff.n_out) != (self.width, self.width):
-            raise ValueError(f"ff must lead from {self.width} to {self.width}, got {self.ff.name}")
+            raise checks.InputError(f"ff must lead from {self.width} to {self.width}, got {self.ff.name}")
 
     @property
     def groups(self):
@@ -264,6 +281,8 @@ class Transformer:
             parts = self.multiply_adds(context, None if new is None else min(new, context))
             return parts["scores"] + projections * parts["projections"] >= parts["feedforward"]
 
+        projections = checks.flag("projections", projections)
+        new = None if new is None else checks.integer("new", new, 1, FURTHEST)
         below, above = 0, FURTHEST
         if not attention_leads(above):
             return None

@@ -1,330 +1,254 @@
-"""Tables of recorded runs, in Markdown: means and spreads over all seeds, soft and hard, trees beside dense nets.
-
-A group is the runs that differ in nothing but the seed. No run is left out, no best is taken.
-"""
+"""The report of recorded runs, in Markdown: means and spreads over all seeds, soft and hard, trees beside rivals."""
 
 import statistics
 from collections import Counter
 
-from .. import plots
-from . import runs, sweep
+from . import variants
+from .recorded import (
+    BUSIEST,
+    GUESSING,
+    collapsed,
+    epochs_of,
+    in_ablation,
+    is_grid,
+    lead,
+    mean,
+    percent,
+    recipes,
+    rivals,
+    spread,
+    tree,
+    trees,
+)
+from .runs import GIVEN, THE_TREES
+from .tables import GATE_COUNTED, GATE_FREE
+from .variants import OURS
+from .variants import PUBLISHED as PAPER
 
-BUSIEST = 0.9  # a tree one of whose leaves takes more than this share of the test samples has collapsed
-GUESSING = 0.2  # so has whatever answers no better than this: a constant is right for 0.1 of ten classes
 # Hard test accuracy in %, the best of ten runs, by data set, depth and leaf width: Belcak and Wattenhofer,
 # "Fast Feedforward Networks", arXiv 2308.14711, table 1. Not the whole table: the entries that we quote.
 PUBLISHED = {("mnist", 4, 8): 94.9, ("mnist", 7, 1): 92.0, ("fashion-mnist", 4, 8): 86.1}
 # What our recipe was meant to reach: hard accuracy in %, in the mean over the seeds; at least, and at best.
 AIMS = {("mnist", 4, 8): (96.5, 97.3), ("mnist", 7, 1): (93.5, 95.5), ("fashion-mnist", 4, 8): (87.5, 88.5)}
+COLUMNS = ["soft", "hard", "hard, min to max", "leaves used", "collapsed"]
+DENSE_COLUMNS = ["dense w", "dense d + l", "dense, same parameters"]
+EXPERTS = {GATE_COUNTED: "experts, gate counted", GATE_FREE: "experts, gate free"}
 
 
-def read(paths):
-    """Read recorded runs, in groups.
-
-    Parameters
-    ----------
-    paths : sequence of path-like
-        Files that `fffref reproduce` wrote.
-
-    Returns
-    -------
-    by_epochs : dict of int to groups
-        For each number of epochs, first that of most runs (the grid's; of equals, the fewer), its groups: from (data,
-        layer, sizes as a tuple, recipe's name) to the runs, by seed. Where a recipe of one name was recorded in
-        several forms, the last one counts.
-    set_aside : int
-        How many runs of earlier forms there were.
-
-    Raises
-    ------
-    ValueError
-        If a file cannot be read, or nothing is in them.
-    """
-    rows = {row["key"]: row for path in paths for row in sweep.read(path)}
-    if not rows:
-        raise ValueError(f"no results in {', '.join(map(str, paths))}; fffref reproduce table1 makes some")
-    form = lambda row: (row["epochs"], *_group(row))  # noqa: E731
-    last = {form(row): row["recipe"] for row in rows.values()}
-    kept = [row for row in rows.values() if row["recipe"] == last[form(row)]]
-    counted = Counter(row["epochs"] for row in kept)
-    by_epochs = {epochs: {} for epochs in sorted(counted, key=lambda epochs: (-counted[epochs], epochs))}
-    for row in sorted(kept, key=lambda row: row["seed"]):
-        by_epochs[row["epochs"]].setdefault(_group(row), []).append(row)
-    return by_epochs, len(rows) - len(kept)
+def case_name(case):
+    """A tree and its data set, as text."""
+    return f"{case[0]}, depth {case[1]}, leaf width {case[2]}"
 
 
-def grid_of(by_epochs):
-    """Return the groups of the grid: those of the number of epochs that most runs have."""
-    return next(iter(by_epochs.values()))
+def cases(groups):
+    """The trees that are quoted and recorded, and on which number of epochs, the most quoted first."""
+    recorded = [(case, epochs) for case in AIMS for epochs in sorted(epochs_of(groups)) if tree(groups, case, epochs)]
+    return recorded or _others(groups)
 
 
-def _group(row):
-    return row["data"], row["layer"], tuple(row["sizes"].values()), row["name"]
+def _others(groups):
+    """The trees of a quick look: on other data, of the sizes that are quoted."""
+    sizes = {case[1:]: None for case in AIMS}
+    data = dict.fromkeys(group.data for group in groups)
+    every = [((name, *size), epochs) for name in data for size in sizes for epochs in sorted(epochs_of(groups))]
+    return [(case, epochs) for case, epochs in every if tree(groups, case, epochs)]
 
 
-def collapsed(row):
-    """Whether a run is lost: a tree that uses hardly more than one leaf, or a net that hardly knows more than chance.
-
-    Such a run has an entropy near 0 and soft and hard agree: the figures that are usually shown do not show it.
-    """
-    share = row["leaf_share"]
-    return (len(share) > 1 and max(share) > BUSIEST) or row["hard_accuracy"] < GUESSING
-
-
-def percent(rows, name="hard_accuracy"):
-    """Return the values of a field in %, one a run."""
-    return [100 * row[name] for row in rows]
-
-
-def mean(rows, name="hard_accuracy"):
-    """Return the mean of a field in %."""
-    return statistics.fmean(percent(rows, name))
-
-
-def spread(rows, name="hard_accuracy"):
-    """Return mean and standard deviation (of n - 1) of a field in %, as text; a dash for none."""
-    if not rows or rows[0][name] is None:
-        return "-"
-    deviation = f" ± {statistics.stdev(percent(rows, name)):.2f}" if len(rows) > 1 else ""
-    return f"{mean(rows, name):.2f}{deviation}"
-
-
-def trees(groups, data):
-    """Return depth and leaf width of the trees of a data set, the narrowest first, then the widest leaf first."""
-    sizes = {key[2] for key in groups if key[:2] == (data, "LeafFFF")}
-    return sorted(sizes, key=lambda size: (2 ** size[0] * size[1], -size[1]))
-
-
-def rivals(groups, data, size, recipe):
-    """Return the runs of the three dense nets that a tree is held against, by what they have in common with it."""
-    widths, recipe = runs.dense_widths(*size), runs.optimiser_of(recipe)
-    return {name: groups.get((data, "DenseFF", (width,), recipe), []) for name, width in widths.items()}
-
-
-def in_ablation(groups, data, size):
-    """Whether a tree was trained by other recipes than the grid's."""
-    return any(key[:3] == (data, "LeafFFF", size) and key[3] not in runs.GRID for key in groups)
-
-
-def grid_table(groups, data):
-    """The first paper's grid: a line a tree and recipe, its dense rivals in the same line."""
+def lead_table(groups):
+    """Our recipe's trees beside what engages as much, each with values that were searched for it."""
     lines = []
-    for depth, leaf_width in trees(groups, data):
-        for recipe in runs.GRID:
-            rows = groups.get((data, "LeafFFF", (depth, leaf_width), recipe), [])
-            if not rows:
-                continue
-            dense = rivals(groups, data, (depth, leaf_width), recipe).values()
-            published = PUBLISHED.get((data, depth, leaf_width), "")
-            lines.append([
-                2**depth * leaf_width, leaf_width, depth, depth + leaf_width, recipe,
-                *_columns(rows), *map(spread, dense), published if runs.optimiser_of(recipe) == "paper1" else "",
-            ])  # fmt: skip
-    head = ["w", "l", "d", "engaged", "recipe", *COLUMNS, *DENSE_COLUMNS, "paper"]
+    for case, epochs in cases(groups):
+        rows, other = tree(groups, case, epochs), rivals(groups, case, epochs)
+        dense, untuned = other["engaged size"], rivals(groups, case, epochs, rates=THE_TREES)["engaged size"]
+        experts = [text for name in EXPERTS for text in (spread(other[name]), lead(rows, other[name]))]
+        lines.append([
+            case_name(case), epochs, len(rows), spread(rows), spread(dense), lead(rows, dense),
+            spread(untuned), *experts,
+        ])  # fmt: skip
+    head = ["case", "epochs", "seeds", "tree, hard", "dense d + l", "lead", "dense d + l, the tree's values"]
+    return _markdown(head + [text for name in EXPERTS.values() for text in (name, "lead")], lines)
+
+
+def aims_table(groups):
+    """What our recipe was meant to reach, and what it reached in how many epochs."""
+    lines = []
+    for case, epochs in cases(groups):
+        if case not in AIMS:
+            continue
+        rows, (least, best) = tree(groups, case, epochs), AIMS[case]
+        margin = lead(rows, rivals(groups, case, epochs)["engaged size"])
+        met = "beyond" if mean(rows) >= best else "reached" if mean(rows) >= least else "missed"
+        lines.append([case_name(case), least, best, epochs, *_columns(rows), f"{mean(rows, 'gap'):+.2f}", margin, met])
+    head = ["case", "at least", "at best", "epochs", *COLUMNS, "soft - hard", "hard - dense d + l", "aim"]
     return _markdown(head, lines)
 
 
-DENSE_COLUMNS = ["dense w", "dense d + l", "dense, same parameters"]
-COLUMNS = ["soft", "hard", "hard, min to max", "leaves used", "collapsed"]
+def grid_table(groups, data, epochs):
+    """The first paper's grid: a line a tree and recipe, its dense rivals in the same line."""
+    lines = []
+    for depth, leaf_width in trees(groups, data, epochs):
+        case = (data, depth, leaf_width)
+        for base, rates in recipes(groups, case, epochs):
+            rows = tree(groups, case, epochs, base, rates)
+            dense = list(rivals(groups, case, epochs, base).values())[:3]
+            published = PUBLISHED.get(case, "") if base != OURS and rates == GIVEN else ""
+            lines.append([
+                2**depth * leaf_width, leaf_width, depth, depth + leaf_width, _recipe(base, rates),
+                len(rows), *_columns(rows), *map(spread, dense), published,
+            ])  # fmt: skip
+    return _markdown(["w", "l", "d", "engaged", "recipe", "seeds", *COLUMNS, *DENSE_COLUMNS, "paper"], lines)
 
 
-def _case(data, size):
-    """A tree and its data set, as text."""
-    return f"{data}, depth {size[0]}, leaf width {size[1]}"
+def _recipe(base, rates):
+    """A recipe of the grid, as text: ours is always searched."""
+    return base if base == OURS or rates == GIVEN else f"{base}, rate searched"
 
 
 def _columns(rows):
     """Soft, hard, range, leaves used and collapsed runs of a group, as text."""
     hard, used = percent(rows), [row["leaves_used"] for row in rows]
-    leaves = f"{statistics.fmean(used):.4g} of {len(rows[0]['leaf_share'])}"
+    leaves = f"{statistics.fmean(used):.4g} of {rows[0]['leaves']}"
     lost = f"{sum(map(collapsed, rows))} of {len(rows)}"
     return [spread(rows, "soft_accuracy"), spread(rows), f"{min(hard):.2f} to {max(hard):.2f}", leaves, lost]
 
 
-def ablation_table(groups, data, size):
+def ablation_table(groups, case, epochs):
     """A tree's recipes, each less or plus one ingredient; the difference is that of the hard means."""
+    lines, bases = [], {}
+    for variant in variants.variants():
+        group = _ablation_group(case, epochs, variant)
+        rows = groups.get(group, [])
+        if not rows:
+            continue
+        if not variant.sign:
+            bases[variant.base] = rows
+        difference = lead(rows, bases.get(variant.base)) if variant.sign else ""
+        decay = "-" if rows[0]["weight_decay"] is None else rows[0]["weight_decay"]
+        name = variants.sentence(variant.base, variant.sign, variant.ingredient)
+        lines.append([name, rows[0]["learning_rate"], decay, len(rows), *_columns(rows), difference])
+    return _markdown(["recipe", "learning rate", "decay", "seeds", *COLUMNS, "difference"], lines)
+
+
+def _ablation_group(case, epochs, variant):
+    from .recorded import Group
+
+    data, *size = case
+    return Group(data, "LeafFFF", tuple(size), epochs, variant.base, variant.sign, variant.ingredient)
+
+
+def lead_findings(groups):
+    """What remains of the lead over a dense net of the engaged size, in sentences."""
     lines = []
-    for name in runs.variants():
-        rows = groups.get((data, "LeafFFF", size, name), [])
-        base = groups.get((data, "LeafFFF", size, runs.base_of(name)), [])
-        if rows:
-            difference = "" if rows is base or not base else f"{mean(rows) - mean(base):+.2f}"
-            lines.append([name, *_columns(rows), difference])
-    return _markdown(["recipe", *COLUMNS, "difference"], lines)
-
-
-def aims_table(by_epochs):
-    """What our recipe was meant to reach, and what it reached in how many epochs."""
-    lines = []
-    for (data, *size), (least, best) in AIMS.items():
-        for epochs, groups in sorted(by_epochs.items()):
-            rows = groups.get((data, "LeafFFF", tuple(size), "hardening"), [])
-            if not rows:
-                continue
-            dense = rivals(groups, data, size, "hardening")["engaged size"]
-            margin = f"{mean(rows) - mean(dense):+.2f}" if dense else "-"
-            met = "beyond" if mean(rows) >= best else "reached" if mean(rows) >= least else "missed"
-            gap = f"{mean(rows, 'gap'):+.2f}"
-            lines.append([_case(data, size), least, best, epochs, *_columns(rows), gap, margin, met])
-    head = ["case", "at least", "at best", "epochs", *COLUMNS, "soft - hard", "hard - dense d + l", "aim"]
-    return _markdown(head, lines)
-
-
-def longer_table(by_epochs):
-    """The trees that were trained for more than one number of epochs: what time is worth to which recipe."""
-    lines = []
-    cases = {(data, size) for groups in by_epochs.values() for data, layer, size, _ in groups if layer == "LeafFFF"}
-    for data, size in sorted(cases, reverse=True):
-        for recipe in runs.GRID:
-            found = {n: groups.get((data, "LeafFFF", size, recipe)) for n, groups in sorted(by_epochs.items())}
-            found = {epochs: rows for epochs, rows in found.items() if rows}
-            if len(found) == 1:
-                continue
-            for epochs, rows in found.items():
-                dense = map(spread, rivals(by_epochs[epochs], data, size, recipe).values())
-                lines.append([_case(data, size), recipe, epochs, *_columns(rows), *dense])
-    return _markdown(["case", "recipe", "epochs", *COLUMNS, *DENSE_COLUMNS], lines)
-
-
-def findings(groups, data):
-    """Sentences that a table's reader would count out, a line a recipe."""
-    lines = []
-    for recipe in runs.GRID:
-        sizes = [size for size in trees(groups, data) if (data, "LeafFFF", size, recipe) in groups]
-        found = {size: groups[data, "LeafFFF", size, recipe] for size in sizes}
-        trained = [row for rows in found.values() for row in rows]
-        dense = {size: rivals(groups, data, size, recipe)["engaged size"] for size in sizes}
-        held = [mean(rows) - mean(dense[size]) for size, rows in found.items() if dense[size]]
-        if trained:
-            better = f"{sum(margin > 0 for margin in held)} of {len(held)} trees"
-            lines.append(
-                f"* {recipe}: {sum(map(collapsed, trained))} of {len(trained)} runs collapsed; better in the mean than the "
-                f"dense net of the same engaged size on {better}; soft minus hard is "
-                f"{mean(trained, 'gap'):+.2f} points in the mean, {max(percent(trained, 'gap'), key=abs):+.2f} at worst."
-            )
+    for case, epochs in cases(groups):
+        rows, other = tree(groups, case, epochs), rivals(groups, case, epochs)
+        dense, experts = other["engaged size"], other[GATE_FREE]
+        if not dense:
+            continue
+        text = (
+            f"* {case_name(case)}, {epochs} epochs: {mean(rows):.1f} % hard, {lead(rows, dense)} points against the "
+            f"dense net of {dense[0]['neurons_engaged']} neurons"
+        )
+        if experts:
+            work = experts[0]["multiply_adds"] / rows[0]["multiply_adds"]
+            beside = f"experts that engage as many and a gate beside, {work:.1f} times the work"
+            text += f", {lead(rows, experts)} against {beside}"
+        lines.append(f"{text}.")
     return "\n".join(lines)
 
 
-def markdown(by_epochs, set_aside=0, figures=()):
+def findings(groups, data, epochs):
+    """Sentences that a table's reader would count out, a line a recipe."""
+    lines = []
+    sizes = [(data, *size) for size in trees(groups, data, epochs)]
+    for base, rates in dict.fromkeys(recipe for case in sizes for recipe in recipes(groups, case, epochs)):
+        by_case = {case: tree(groups, case, epochs, base, rates) for case in sizes}
+        trained = [row for rows in by_case.values() for row in rows]
+        dense = {case: rivals(groups, case, epochs, base)["engaged size"] for case in sizes}
+        margins = [mean(rows) - mean(dense[case]) for case, rows in by_case.items() if rows and dense[case]]
+        better = f"{sum(margin > 0 for margin in margins)} of {len(margins)} trees"
+        lines.append(
+            f"* {_recipe(base, rates)}: {sum(map(collapsed, trained))} of {len(trained)} runs collapsed; better in the "
+            f"mean than the dense net of the same engaged size on {better}; soft minus hard is "
+            f"{mean(trained, 'gap'):+.2f} points in the mean, {max(percent(trained, 'gap'), key=abs):+.2f} at worst."
+        )
+    return "\n".join(lines)
+
+
+def markdown(groups, set_aside=0, search="", figures=()):
     """The whole report.
 
     Parameters
     ----------
-    by_epochs : dict of int to groups
+    groups : dict
     set_aside : int
-        From `read`.
+        From `recorded.read`.
+    search : str
+        What `searched.markdown` says of the search.
     figures : sequence of (title, file name)
 
     Returns
     -------
     str
     """
-    groups = grid_of(by_epochs)
-    parts = ["# Accuracy, every seed", _preface(by_epochs, set_aside)]
-    if aims := aims_table(by_epochs):
+    grid = epochs_of(groups)[0]
+    parts = ["# Accuracy, every seed", _preface(groups, set_aside)]
+    parts += ["## Trees beside what engages as much", lead_findings(groups), lead_table(groups)]
+    if aims := aims_table(groups):
         parts += ["## Aims", aims]
-    if longer := longer_table(by_epochs):
-        parts += ["## What more epochs are worth", longer]
-    for data in dict.fromkeys(key[0] for key in groups):
-        parts += [f"## {data}: the grid", findings(groups, data), grid_table(groups, data)]
-        for size in trees(groups, data):
-            if in_ablation(groups, data, size):
-                title = f"## {data}: what each ingredient is worth, depth {size[0]}, leaf width {size[1]}"
-                parts += [title, ablation_table(groups, data, size)]
-    parts += [f"![{title}]({file})" for title, file in figures]
+    for data in dict.fromkeys(group.data for group in groups if is_grid(groups, group.data, grid)):
+        parts += [f"## {data}: the grid, {grid} epochs", findings(groups, data, grid), grid_table(groups, data, grid)]
+        for case in ((data, *size) for size in trees(groups, data, grid)):
+            if in_ablation(groups, case, grid):
+                title = (
+                    f"## {data}: what each ingredient is worth, depth {case[1]}, leaf width {case[2]}, {grid} epochs"
+                )
+                parts += [title, ablation_table(groups, case, grid)]
+    parts += [search, *(f"![{title}]({file})" for title, file in figures)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def figures(groups):
-    """Draw what the groups hold.
-
-    Returns
-    -------
-    dict of str to (str, Figure)
-        From a file's stem to title and figure.
-    """
-    found = {}
-    data_sets = [data for data in dict.fromkeys(key[0] for key in groups) if trees(groups, data)]
-    if any(key[1] == "DenseFF" for key in groups):
-        panels = {data: _by_size(groups, data) for data in data_sets}
-        found["size"] = "Test error against engaged size", plots.error_by_size(panels)
-    grids = {
-        f"{data}, {recipe}": _grid(groups, data, recipe)
-        for data in data_sets
-        for recipe in runs.GRID
-        if sum(key[:2] == (data, "LeafFFF") and key[3] == recipe for key in groups) > 1
-    }
-    if grids:
-        found["grid"] = (
-            "The grid",
-            plots.accuracy_grids(grids, runs.LEAF_WIDTHS, runs.WIDTHS, stacked=len(grids) // len(data_sets)),
-        )
-    if cases := _by_recipe(groups):
-        found["ablation"] = "What each ingredient is worth", plots.error_by_recipe(cases)
-    return found
-
-
-def _by_size(groups, data):
-    """Accuracies by engaged size: all trees of the grid by both recipes, and dense nets by our optimiser."""
-    labels = {("DenseFF", "hardening"): "dense nets, our optimiser"}
-    labels |= {("LeafFFF", recipe): f"trees, {recipe}" for recipe in reversed(runs.GRID)}
-    series = {label: [] for label in labels.values()}
-    for (name, layer, size, recipe), rows in groups.items():
-        if name == data and (layer, recipe) in labels:
-            width = 2 ** size[0] * size[1] if layer == "LeafFFF" else None
-            series[labels[layer, recipe]].append((rows[0]["neurons_engaged"], width, percent(rows)))
-    return {label: nets for label, nets in series.items() if nets}
-
-
-def _grid(groups, data, recipe):
-    """Accuracies and collapsed runs, training widths by leaf widths; None where nothing is recorded."""
-
-    def cell(width, leaf_width):
-        """One tree's accuracies and how many of its runs collapsed."""
-        size = tuple(runs.tree_sizes(width, leaf_width).values())
-        rows = groups.get((data, "LeafFFF", size, recipe))
-        return rows and (percent(rows), sum(map(collapsed, rows)))
-
-    return [[cell(width, leaf_width) for leaf_width in runs.LEAF_WIDTHS] for width in runs.WIDTHS]
-
-
-def _by_recipe(groups):
-    """Hard and soft accuracies of the ablation, by case and recipe."""
-    cases = {}
-    for (data, layer, size, name), rows in groups.items():
-        if layer == "LeafFFF" and in_ablation(groups, data, size):
-            case = cases.setdefault(_case(data, size), {})
-            case[name] = percent(rows), percent(rows, "soft_accuracy")
-    order = list(runs.variants())
-    return {title: {name: case[name] for name in order if name in case} for title, case in cases.items()}
-
-
-def _preface(by_epochs, set_aside):
+def _preface(groups, set_aside):
     """What the figures are, and what they rest on."""
-    rows = [row for groups in by_epochs.values() for group in groups.values() for row in group]
-    seeds = {row["seed"] for row in rows}
+    rows = [row for group in groups.values() for row in group]
+    counts = ", ".join(f"{n} on {data}" for data, n in Counter(row["data"] for row in rows).items())
+    seeds = sorted({len(group) for group in groups.values()})
+    seeds = f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else seeds[0]
+    epochs = " or ".join(map(str, sorted(epochs_of(groups))))
     hours = sum(row["seconds"] for row in rows) / 3600
-    counted = Counter(row["data"] for row in rows)
-    counts = ", ".join(f"{n} on {data}" for data, n in counted.items())
-    grid, *others = by_epochs
-    epochs = f"{grid} epochs" + f" (where it says so, {' or '.join(map(str, others))})" * bool(others)
     busiest, guessing = f"{100 * BUSIEST:.0f} %", f"{100 * GUESSING:.0f} %"
     text = f"""\
-Test accuracy in %, mean ± standard deviation over {len(seeds)} seeds, of the final epoch's model: recipes were chosen
-on held-out training data, and each run looked at the test data once. Nothing is the best of anything, but for the
-column "paper": the first paper's best of ten. {len(rows):,} runs ({counts}) of {epochs}
-took {hours:.2f} hours by the clock, added up.
+Test accuracy in %, mean ± standard deviation over {seeds} seeds, of the final epoch's model; each run looked at the
+test data once. Nothing is the best of anything, but for the column "paper": the first paper's best of ten.
+{len(rows):,} runs ({counts}) of {epochs} epochs, {hours:.2f} hours by the clock, added up.
 
 `paper1` is the first paper's recipe as its text has it, `paper1 with mean entropy` as its authors' example has it (the
-mean over batch and nodes, not the sum), `hardening` is ours. A tree of depth d has 2^d leaves of l neurons, w = 2^d l;
-inference engages d + l neurons. Dense nets stand in the line of the tree they are held against, trained by the same
-optimiser. A run has collapsed if one leaf takes over {busiest} of the test samples, or under {guessing} of the answers
-are right."""
-    if "mnist-small" in counted:
+mean over batch and nodes, not the sum), both at the published learning rate unless a line says that it was searched;
+`hardening` is ours. A tree of depth d has 2^d leaves of l neurons, w = 2^d l; inference engages d + l neurons. Dense
+nets stand in the line of the tree they are held against, trained by the same optimiser. Learning rate and weight decay
+of our trees, of all dense nets and of all mixtures of experts were searched alike, on held-out training data; "the
+tree's values" are those that were found for the tree. Experts compute two of E nets a sample: "gate counted" counts the
+gate's E scores as the tree's nodes are, E + 2 e = d + l; "gate free" engages d + l neurons and the gate on top, and
+stores as many as the tree's leaves. A run has collapsed if one leaf takes over {busiest} of the test samples, or under
+{guessing} of the answers are right."""
+    if any(row["data"] == "mnist-small" for row in rows):
         text += "\n\n**This is a quick look:** mnist-small has 7,000 digits to train on, and 1,500 to test."
+    if missing := _not_recorded(groups):
+        text += f"\n\n**Not recorded here:** {'; '.join(missing)}."
     if set_aside:
         text += f"\n\n{set_aside} recorded runs of recipes that have since been changed are left out."
     return text
+
+
+def _not_recorded(groups):
+    """What of the tables nobody has run yet."""
+    tables = {(group.data, group.epochs) for group in groups}
+    wanted = {
+        "the grid (`fffref reproduce table1`)": any(len(trees(groups, *table)) > 2 for table in tables),
+        "the published recipes (`fffref reproduce table1 --quoted`)": any(group.base == PAPER for group in groups),
+        "what each ingredient is worth (`fffref reproduce ablation`)": any(group.sign for group in groups),
+        "longer training (`fffref reproduce longer`)": any(group.rates == THE_TREES for group in groups),
+    }
+    return [name for name, there in wanted.items() if not there]
 
 
 def _markdown(head, lines):

@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 
 from .. import checks, files
 
@@ -16,6 +17,11 @@ try:
     import fcntl
 except ImportError:  # Windows: there, two sweeps into one file are not noticed
     fcntl = None
+
+START = b'{"key": "'  # of every line that is ours
+ADVICE = "remove the line, or name another file"
+ADDRESS = re.compile(r"(?:(?:tcp|tls|ws|wss)://)?(?P<host>[\w.-]+|\[[0-9a-fA-F:.]+\]):(?P<port>\d{1,5})")
+PATIENCE = 5  # seconds to wait for a scheduler
 
 
 def sweep(runs, execute, path, jobs=1, scheduler=None, progress=True):
@@ -45,14 +51,14 @@ def sweep(runs, execute, path, jobs=1, scheduler=None, progress=True):
     Raises
     ------
     ValueError
-        If the file is damaged, another sweep writes to it, or the scheduler cannot be reached.
+        If the file is damaged or not ours, another sweep writes to it, or the scheduler cannot be reached.
     """
     jobs = checks.integer("jobs", jobs, 1)
     wanted = {}
     for run in runs:
         wanted.setdefault(run.key(), run)
-    with _appending(path) as (found, append):
-        done = {row["key"]: row for row in found}
+    with _appending(path) as (recorded, append):
+        done = {row["key"]: row for row in recorded}
         left = sorted((run for key, run in wanted.items() if key not in done), key=lambda run: -run.cost)
         finished = sum(run.cost for key, run in wanted.items() if key in done)
         with _bar(progress, finished, finished + sum(run.cost for run in left)) as bar:
@@ -65,12 +71,14 @@ def sweep(runs, execute, path, jobs=1, scheduler=None, progress=True):
     return [done[key] for key in wanted]
 
 
-def read(path):
+def read(path, fields=None):
     """Read a file of results; a last line that was torn off is passed over.
 
     Parameters
     ----------
     path : path-like
+    fields : dict of str to type or tuple of types, optional
+        What each result must have, and of which type; also `key`, a string.
 
     Returns
     -------
@@ -79,44 +87,82 @@ def read(path):
     Raises
     ------
     ValueError
-        If the file cannot be read, or another line than the last is no result.
+        If the file cannot be read, is no file of results, or a line lacks a field: said by number.
     """
     try:
-        return _parse(path, pathlib.Path(path).read_bytes())[0]
+        content = pathlib.Path(path).read_bytes()
     except OSError as error:
-        raise ValueError(f"cannot read {path}: {error.strerror}; fffref reproduce table1 makes one") from error
+        raise checks.InputError(f"cannot read {path}: {error.strerror}; fffref reproduce table1 makes one") from error
+    return _parse(path, content, fields or {})[0]
 
 
-def _parse(path, content):
-    """The results in a file's bytes, and how many of the bytes are whole lines."""
-    whole = content.rfind(b"\n") + 1
-    rows = []
-    for number, line in enumerate(content[:whole].splitlines(), 1):
-        try:
-            rows.append(json.loads(line))
-            rows[-1]["key"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{path}, line {number} is no result: {error!r}; remove the line, or the file") from error
-    return rows, whole
+def _parse(path, content, fields):
+    """The results in a file's bytes, and how many of the bytes hold them: what follows is a torn line of ours."""
+    *lines, tail = content.split(b"\n")
+    rows = [_result(path, number, line, fields) for number, line in enumerate(lines, 1)]
+    if not tail:
+        return rows, len(content)
+    if _is_torn(tail):
+        return rows, len(content) - len(tail)
+    return [*rows, _result(path, len(lines) + 1, tail, fields)], len(content)
+
+
+def _is_torn(tail):
+    """Whether a last line without its end is the beginning of one that `append` writes, and no whole one."""
+    if not (tail.startswith(START) or START.startswith(tail)):
+        return False
+    try:
+        json.loads(tail)
+    except ValueError:
+        return True
+    return False
+
+
+def _result(path, number, line, fields):
+    """One line as a dict, checked."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise checks.InputError(f"{path}, line {number} is no result: {_short(error)}; {ADVICE}") from error
+    if not isinstance(row, dict):
+        raise checks.InputError(f"{path}, line {number} is no result: {type(row).__name__} for a record; {ADVICE}")
+    for name, kind in ({"key": str} | fields).items():
+        if name not in row:
+            raise checks.InputError(f"{path}, line {number} is no result: it lacks {name!r}; {ADVICE}")
+        if not isinstance(row[name], kind):
+            value = _short(repr(row[name]))
+            raise checks.InputError(f"{path}, line {number} is no result: {name!r} cannot be {value}; {ADVICE}")
+    return row
+
+
+def _short(value):
+    """The beginning of a text: lines of a foreign file can be long."""
+    text = " ".join(str(value).split())
+    return text if len(text) <= 60 else f"{text[:60]}..."
 
 
 @contextlib.contextmanager
 def _appending(path):
     """Context: the results that a file holds, and the function that adds one for good.
 
-    A line that a crash tore off is cut away first. The lock goes with the process, however that ends.
+    A line of ours that a crash tore off is cut away first; a file that is not ours is refused, and stays as it is.
+    The lock goes with the process, however that ends.
     """
     path = pathlib.Path(path)
     files.folder(path.parent)
     try:
         handle = path.open("a+b")
     except OSError as error:
-        raise ValueError(f"cannot write {path}: {error.strerror}; choose another place") from error
+        raise checks.InputError(f"cannot write {path}: {error.strerror}; choose another place") from error
     with handle:
         _lock(handle, path)
         handle.seek(0)
-        found, whole = _parse(path, handle.read())
+        content = handle.read()
+        rows, whole = _parse(path, content, {})
         handle.truncate(whole)
+        if whole and content[whole - 1 : whole] != b"\n":  # a last result that lacks its end of line only
+            handle.write(b"\n")
+            handle.flush()
 
         def append(row):
             """Write one line, and return when it is on the disk."""
@@ -124,7 +170,7 @@ def _appending(path):
             handle.flush()
             os.fsync(handle.fileno())
 
-        yield found, append
+        yield rows, append
 
 
 def _lock(handle, path):
@@ -133,7 +179,7 @@ def _lock(handle, path):
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise ValueError(f"another sweep is writing to {path}; wait for it, or choose another file") from error
+            raise checks.InputError(f"another sweep is writing to {path}; wait for it, or choose another file") from error
 
 
 def _results(runs, execute, jobs, scheduler):
@@ -165,13 +211,40 @@ def _dask(scheduler):
     try:
         from distributed import Client
     except ImportError as error:
-        raise ValueError("--scheduler needs Dask; install it with: pip install 'fffref[cluster]'") from error
+        raise checks.InputError("--scheduler needs Dask; install it with: pip install 'fffref[cluster]'") from error
+    _reach(scheduler)
     try:
-        client = Client(scheduler, set_as_default=False)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"no Dask scheduler at {scheduler}: {error}; start one with: dask scheduler") from error
+        client = Client(scheduler, set_as_default=False, timeout=PATIENCE)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise _no_scheduler(scheduler, error) from error
     with client, joblib.parallel_config("dask", client=client):
         yield
+
+
+def _reach(scheduler):
+    """Refuse at once an address that is none, or where no scheduler answers: Dask would try for a minute."""
+    import asyncio
+    from concurrent.futures import ThreadPoolExecutor
+
+    from distributed.comm import connect
+
+    parts = ADDRESS.fullmatch(scheduler)
+    if parts is None or not 0 < int(parts["port"]) < 65536:
+        raise _no_scheduler(scheduler, "an address looks like tcp://192.168.0.1:8786")
+
+    async def greet():
+        """Shake hands, and leave."""
+        (await asyncio.wait_for(connect(scheduler, timeout=PATIENCE), 2 * PATIENCE)).abort()
+
+    try:
+        with ThreadPoolExecutor(1) as thread:  # which has no event loop yet, as a notebook's main thread has
+            thread.submit(asyncio.run, greet()).result()
+    except (TimeoutError, OSError, ValueError) as error:
+        raise _no_scheduler(scheduler, error) from error
+
+
+def _no_scheduler(scheduler, why):
+    return ValueError(f"no Dask scheduler at {scheduler}: {_short(why)}; start one with: dask scheduler")
 
 
 def _bar(progress, done, total):

@@ -1,5 +1,6 @@
-"""The layers, compiled for inference on the CPU. Only here is Numba."""
+"""The layers, compiled for inference on the CPU, and `PathFFF` for training too. Only here is Numba."""
 
-from .base import jit
+from . import dense, leaf, path  # each registers its layer with jit  # noqa: F401
+from .base import CompiledLayer, jit
 
-__all__ = ["jit"]
+__all__ = ["CompiledLayer", "jit"]

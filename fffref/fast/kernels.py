@@ -1,175 +1,170 @@
 """The fast path's kernels: conditional matrix multiplication (CMM) and what belongs to it, compiled by Numba.
 
-Plain functions of flat typed arrays, each compiled in the line after it, so that it can be read, and run, as
-Python. A kernel fills the arrays it is given and returns nothing; `fast.py` checks, allocates and calls. All
-kernels live in this one file, because Numba's cache does not see edits in another.
+Plain functions of flat typed arrays, to be read and run as Python; the loop at the end of the file makes `NAME_jit`
+of each `NAME`. A kernel fills the arrays that it is given and trusts them; `base.py` and its neighbours check,
+allocate and call. Sums are added up in one order (`registers.py`), so that a row's answer is the same bits alone, in a
+batch, and by any number of threads.
+
+The ladder, from what the paper says to what is shipped:
+
+1. `cmm_by_level`: at every level a dot product and an axpy, Algorithm 1 of the second paper.
+2. `cmm`: first walk down, then add up all output rows, so that y is swept once.
+3. `descend`: four rows walk side by side; while one decides, the weights of the others are read.
+4. `path_rows`: half-way down and at the end, rows are sorted by where they are: neighbours need the same weights,
+   which are then in the nearest cache; rows that end together are added up four at a time, in registers; large
+   outputs are written past the caches.
 
 # B batch, I inputs, O outputs, K trees, D neurons on a path, M neurons of a tree, l leaf width, w dense width
 """
 
 import math
+import types
+import warnings
+from typing import NamedTuple
 
 import numpy as np
-from llvmlite import ir
-from numba import njit, types
-from numba.core import cgutils
-from numba.extending import intrinsic, overload
+from numba import njit
+from numba.extending import register_jitable
 
-from ..layers.record import CACHE_LINE
+from .registers import combine, combine_four, dot, dot_four, fence, prefetch
 
-FLAGS = {"reassoc", "nsz", "contract"}  # sums may be reordered; NaN and inf keep their meaning (fastmath=True loses it)
-OPTIONS = {"cache": True, "fastmath": FLAGS, "nogil": True, "error_model": "numpy"}
-KINDS = {"identity": 0, "relu": 1, "tanh": 2, "gelu": 3}
-ABREAST = 4  # samples that walk side by side: while one decides, the others' rows are read
-
-
-# ---------------------------------------------------------------------- kernels: pieces
-
-
-def prefetch(rows, i, every):
-    """Ask for row `i` of `rows` ahead, `every`-th cache line of it; a hint to the cache, nothing in plain Python."""
+REGISTERS = "2a83f4333cb5"  # digest of registers.py: Numba's cache sees edits in this file alone
+FLAGS = {"nsz", "contract"}  # a product and a sum may be fused, sums keep their order, NaN and inf their meaning
+OPTIONS = {"fastmath": FLAGS, "nogil": True, "error_model": "numpy"}
+IDENTITY, RELU, TANH, GELU = range(4)
+KINDS = {"identity": IDENTITY, "relu": RELU, "tanh": TANH, "gelu": GELU}
+FEW_ROWS = 32  # up to so many are walked in the order they come
+FAR_ROWS = 1536  # from so many on, x and the output rows are out of the nearer caches: ask for them ahead
+FAR_BYTES = 2**22  # of y: from so many on, it is written past the caches
 
 
-@intrinsic
-def _prefetch_item(typing, rows, i, j):
-    """llvm.prefetch of the address of rows[i, j] into the second-level cache."""
+class PathWeights(NamedTuple):
+    """A `PathFFF`, its trees one below the other: (KM, I), (KM,), (KM, O), K, and a number of KINDS."""
 
-    def generate(context, builder, signature, args):
-        """Emit the call."""
-        kind = signature.args[0]
-        array = context.make_array(kind)(context, builder, args[0])
-        at = cgutils.get_item_pointer(context, builder, kind, array, args[1:], wraparound=False)
-        byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
-        form = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
-        hint = builder.module.declare_intrinsic("llvm.prefetch", [byte], form)
-        read, second_level, data = number(0), number(2), number(1)
-        builder.call(hint, [builder.bitcast(at, byte), read, second_level, data])
-        return context.get_dummy_value()
-
-    return types.void(rows, types.intp, types.intp), generate
+    in_weight: np.ndarray
+    in_bias: np.ndarray
+    out_weight: np.ndarray
+    n_trees: int
+    kind: int
 
 
-@overload(prefetch, inline="always")
-def _prefetch_compiled(rows, i, every):
-    step = CACHE_LINE // (rows.dtype.bitwidth // 8)
+class LeafWeights(NamedTuple):
+    """A `LeafFFF`: (N, I), (N,), (L, l, I), (L, l), (L, l, O), (L, O), and a number of KINDS."""
 
-    def lines(rows, i, every):
-        """Ask for the lines of the row; beyond the last row, for none."""
-        if i < rows.shape[0]:
-            for j in range(0, rows.shape[1], every * step):
-                _prefetch_item(rows, i, j)
-
-    return lines
-
-
-def _dot(a, b):
-    """Inner product of two rows, summed in their own dtype."""
-    total = a.dtype.type(0)
-    for j in range(len(a)):
-        total += a[j] * b[j]
-    return total
+    node_weight: np.ndarray
+    node_bias: np.ndarray
+    in_weight: np.ndarray
+    in_bias: np.ndarray
+    out_weight: np.ndarray
+    out_bias: np.ndarray
+    kind: int
 
 
-_dot_jit = njit(**OPTIONS)(_dot)
+class DenseWeights(NamedTuple):
+    """A `DenseFF`, or one leaf: (w, I), (w,), (w, O), (O,), and a number of KINDS."""
+
+    in_weight: np.ndarray
+    in_bias: np.ndarray
+    out_weight: np.ndarray
+    out_bias: np.ndarray
+    kind: int
 
 
-def _add_twelve(y, h, n, rows):
-    """y += sum of h[j] rows[n[j]], j < 12, in one sweep over y."""
-    h0, h1, h2, h3, h4, h5 = h[0], h[1], h[2], h[3], h[4], h[5]
-    h6, h7, h8, h9, h10, h11 = h[6], h[7], h[8], h[9], h[10], h[11]
-    r0, r1, r2, r3, r4, r5 = rows[n[0]], rows[n[1]], rows[n[2]], rows[n[3]], rows[n[4]], rows[n[5]]
-    r6, r7, r8, r9, r10, r11 = rows[n[6]], rows[n[7]], rows[n[8]], rows[n[9]], rows[n[10]], rows[n[11]]
-    for o in range(len(y)):
-        first = h0 * r0[o] + h1 * r1[o] + h2 * r2[o] + h3 * r3[o] + h4 * r4[o] + h5 * r5[o]
-        y[o] += first + h6 * r6[o] + h7 * r7[o] + h8 * r8[o] + h9 * r9[o] + h10 * r10[o] + h11 * r11[o]
+class Trees(NamedTuple):
+    """The nodes that decide: (KM, I), (KM,), K, and whether a logit of 0 goes right."""
+
+    weight: np.ndarray
+    bias: np.ndarray
+    n_trees: int
+    tie_right: bool
 
 
-_add_twelve_jit = njit(**OPTIONS)(_add_twelve)
+# ---------------------------------------------------------------------- pieces
+
+ERFCX = tuple(map(np.float32, (
+    -0.029552120715379715, 0.14589011669158936, -0.25954219698905945, 0.16337233781814575, -0.025865618139505386,
+    0.10661155730485916, 0.11957083642482758, 0.1398954540491104, 0.1396196335554123,
+)))  # fmt: skip
+EXP = tuple(map(np.float32, (1 / 720, 1 / 120, 1 / 24, 1 / 6, 1 / 2, 1, 1)))  # its series, at most log(2) / 2 from 0
+LOG2_E, LOG_2 = np.float32(1.4426950408889634), np.float32(0.6931471805599453)
 
 
-def _add_six(y, h, n, rows):
-    """y += sum of h[j] rows[n[j]], j < 6, in one sweep over y."""
-    h0, h1, h2, h3, h4, h5 = h[0], h[1], h[2], h[3], h[4], h[5]
-    r0, r1, r2, r3, r4, r5 = rows[n[0]], rows[n[1]], rows[n[2]], rows[n[3]], rows[n[4]], rows[n[5]]
-    for o in range(len(y)):
-        y[o] += h0 * r0[o] + h1 * r1[o] + h2 * r2[o] + h3 * r3[o] + h4 * r4[o] + h5 * r5[o]
+@register_jitable(fastmath=False, error_model="numpy")  # nothing fused: the same bits alone and in a vector
+def gelu_single(z):
+    """z Phi(z) in float32, to 4e-6 of its value down to z = -9 and to 1e-37 beyond; without branches.
+
+    max(z, 0) - a Phi(-a) with a = |z|, where Phi(-a) exp(a^2 / 2) = u P(u) with u = 1 / (1 + 0.35 a), and
+    exp(-v) = 2^-k exp(k log 2 - v), 2^-k by the bits of its exponent.
+    """
+    a = abs(z) if abs(z) < np.float32(13) else np.float32(13)  # there, Phi(-a) is 6e-39
+    v = np.float32(0.5) * a * a
+    k = np.int32(v * LOG2_E + np.float32(0.5))
+    r = np.float32(k) * LOG_2 - v
+    e = ((((EXP[0] * r + EXP[1]) * r + EXP[2]) * r + EXP[3]) * r + EXP[4]) * r * r + r + EXP[6]
+    e *= np.int32((127 - k) << 23).view(np.float32)
+    u = np.float32(1) / (np.float32(1) + np.float32(0.35) * a)
+    p = (((ERFCX[0] * u + ERFCX[1]) * u + ERFCX[2]) * u + ERFCX[3]) * u + ERFCX[4]
+    p = (((p * u + ERFCX[5]) * u + ERFCX[6]) * u + ERFCX[7]) * u + ERFCX[8]
+    positive = np.float32(0) if z <= np.float32(0) else z  # so that NaN stays NaN
+    return positive - a * (e * u * p)
 
 
-_add_six_jit = njit(**OPTIONS)(_add_six)
+
+def activate(kind, logit, hidden):
+    """hidden = activation(logit), elementwise over a row; `kind` is a number of KINDS."""
+    if kind == GELU and logit.itemsize == 4:
+        for j in range(len(logit)):
+            hidden[j] = gelu_single(np.float32(logit[j]))
+    elif kind == GELU:
+        for j in range(len(logit)):
+            hidden[j] = 0.5 * logit[j] * math.erfc(-logit[j] * math.sqrt(0.5))
+    elif kind == TANH:
+        for j in range(len(logit)):
+            hidden[j] = math.tanh(logit[j])
+    elif kind == RELU:
+        for j in range(len(logit)):
+            hidden[j] = 0 * logit[j] if logit[j] <= 0 else logit[j]  # so that NaN stays NaN
+    else:
+        for j in range(len(logit)):
+            hidden[j] = logit[j]
 
 
-def _add_two(y, h, n, rows):
-    """y += sum of h[j] rows[n[j]], j < 2."""
-    h0, h1, r0, r1 = h[0], h[1], rows[n[0]], rows[n[1]]
-    for o in range(len(y)):
-        y[o] += h0 * r0[o] + h1 * r1[o]
-
-
-_add_two_jit = njit(**OPTIONS)(_add_two)
-
-
-def _add_one(y, h, n, rows):
-    """y += h[0] rows[n[0]]."""
-    h0, r0 = h[0], rows[n[0]]
-    for o in range(len(y)):
-        y[o] += h0 * r0[o]
-
-
-_add_one_jit = njit(**OPTIONS)(_add_one)
-
-
-def _combine(h, n, rows, y):
-    """y = sum of h[j] rows[n[j]]: many rows to a sweep, so that y is read and written less often."""
-    y[:] = 0  # (O,)
-    j, end = 0, len(n)
-    while j + 12 <= end:
-        _add_twelve_jit(y, h[j : j + 12], n[j : j + 12], rows)
-        j += 12
-    while j + 6 <= end:
-        _add_six_jit(y, h[j : j + 6], n[j : j + 6], rows)
-        j += 6
-    while j + 2 <= end:
-        _add_two_jit(y, h[j : j + 2], n[j : j + 2], rows)
-        j += 2
-    if j < end:
-        _add_one_jit(y, h[j:], n[j:], rows)
-
-
-_combine_jit = njit(**OPTIONS)(_combine)
-
-
-def _activate(kind, logit, hidden):
-    """hidden = activation(logit), elementwise over a row; `kind` as in KINDS."""
-    half, root = logit.dtype.type(0.5), logit.dtype.type(math.sqrt(0.5))
-    zero = logit.dtype.type(0)
-    for j in range(len(logit)):
-        z = logit[j]
-        if kind == 3:
-            hidden[j] = half * z * math.erfc(-z * root)
-        elif kind == 2:
-            hidden[j] = math.tanh(z)
-        elif kind == 1:
-            hidden[j] = zero if z <= zero else z  # so that NaN stays NaN
-        else:
-            hidden[j] = z
-
-
-_activate_jit = njit(**OPTIONS)(_activate)
-
-
-def _goes_right(z, tie_right):
+def goes_right(z, tie_right):
     """Right iff z > 0, or z >= 0 where a tie goes right; NaN goes left."""
     return (z > 0) | (tie_right & (z == 0))
 
 
-_goes_right_jit = njit(**OPTIONS)(_goes_right)
+def bits_of(number):
+    """How many bits a number has; a tree of M = 2^D - 1 nodes has bits_of(M) = D levels."""
+    bits = 0
+    while number > 0:
+        number >>= 1
+        bits += 1
+    return bits
 
 
-# ---------------------------------------------------------------------- kernels: one sample
+def sort_by_key(key, start, order):
+    """Counting sort: what has key n is order[start[n] : start[n + 1]], in its old order.
+
+    key (V,) -> start (number of keys + 1,), order (V,)
+    """
+    start[:] = 0
+    for n in key:
+        start[n + 1] += 1
+    for n in range(len(start) - 1):
+        start[n + 1] += start[n]
+    put = start.copy()
+    for v in range(len(key)):
+        order[put[key[v]]] = v
+        put[key[v]] += 1
 
 
-def _cmm_plain(in_weight, in_bias, out_weight, n_trees, kind, x, y):
+# ---------------------------------------------------------------------- one sample
+
+
+def cmm_by_level(weights, x, y):
     """Conditional matrix multiplication as the paper has it: at every level a dot product and an axpy."""
+    in_weight, in_bias, out_weight, n_trees, kind = weights
     M = len(in_weight) // n_trees
     logit, hidden = np.empty(1, x.dtype), np.empty(1, x.dtype)
     y[:] = 0
@@ -177,229 +172,305 @@ def _cmm_plain(in_weight, in_bias, out_weight, n_trees, kind, x, y):
         n = 0
         while n < M:
             row = k * M + n
-            logit[0] = _dot_jit(x, in_weight[row]) + in_bias[row]
-            _activate_jit(kind, logit, hidden)
+            logit[0] = dot(x, in_weight[row]) + in_bias[row]
+            activate(kind, logit, hidden)
             for o in range(len(y)):
                 y[o] += hidden[0] * out_weight[row, o]
             n = 2 * n + 1 + (logit[0] > 0)
 
 
-_cmm_plain_jit = njit(**OPTIONS)(_cmm_plain)
-
-
-def _walk(weight, bias, n_trees, tie_right, x, node, logit):
+def walk(trees, x, node, logit):
     """Walk one sample down the trees: at every level a dot product, and its sign says where to go.
 
-    weight (KM, I), bias (KM,), x (I,) -> node, logit (KD,); nodes are counted over all trees.
+    x (I,) -> node, logit (KD,); nodes are counted over all trees.
     """
+    weight, bias, n_trees, tie_right = trees
     M, D = len(weight) // n_trees, len(node) // n_trees
     for k in range(n_trees):
         n = 0
         for t in range(k * D, (k + 1) * D):
             row = k * M + n
-            z = _dot_jit(x, weight[row]) + bias[row]
+            z = dot(x, weight[row]) + bias[row]
             node[t], logit[t] = row, z
-            n = 2 * n + 1 + _goes_right_jit(z, tie_right)
+            n = 2 * n + 1 + goes_right(z, tie_right)
 
 
-_walk_jit = njit(**OPTIONS)(_walk)
-
-
-def _levels(M):
-    """Number of levels of a tree of M nodes: M = 2^levels - 1."""
-    levels = 0
-    while M > 0:
-        M >>= 1
-        levels += 1
-    return levels
-
-
-_levels_jit = njit(**OPTIONS)(_levels)
-
-
-def _cmm(in_weight, in_bias, out_weight, n_trees, kind, x, y):
-    """The same in two passes: walk down, then add up all the output rows, y being swept once for twelve of them."""
-    length = n_trees * _levels_jit(len(in_weight) // n_trees)
+def cmm(weights, x, y):
+    """The same in two passes: walk down, then add up all the output rows, y being swept once."""
+    length = weights.n_trees * bits_of(len(weights.in_weight) // weights.n_trees)
     node, logit = np.empty(length, np.intp), np.empty(length, x.dtype)
-    _walk_jit(in_weight, in_bias, n_trees, False, x, node, logit)
-    _activate_jit(kind, logit, logit)
-    _combine_jit(logit, node, out_weight, y)
+    walk(Trees(weights.in_weight, weights.in_bias, weights.n_trees, False), x, node, logit)
+    activate(weights.kind, logit, logit)
+    combine(logit, node, weights.out_weight, y, (), False)
 
 
-_cmm_jit = njit(**OPTIONS)(_cmm)
+def dense_row(weights, neurons, x, i, hidden, y):
+    """A dense layer on row i of x: every neuron a dot product, four at a time; then all output rows.
 
-
-def _dense_row(in_weight, in_bias, out_weight, out_bias, kind, every, x, hidden, y):
-    """A dense layer on one sample: every neuron a dot product, then all output rows.
-
-    every (w,), the numbers 0 to w - 1; x (I,) -> hidden (w,), y (O,)
+    neurons (w,), the numbers 0 to w - 1; x (B, I) -> hidden (w,), y (O,)
     """
-    for n in range(len(in_weight)):
-        hidden[n] = _dot_jit(x, in_weight[n]) + in_bias[n]
-    _activate_jit(kind, hidden, hidden)
-    _combine_jit(hidden, every, out_weight, y)
+    w = len(neurons)
+    four = w - w % 4
+    for n in range(0, four, 4):
+        hidden[n], hidden[n + 1], hidden[n + 2], hidden[n + 3] = dot_four(
+            x, (i, i, i, i), weights.in_weight, (n, n + 1, n + 2, n + 3)
+        )
+    for n in range(four, w):
+        hidden[n] = dot(x[i], weights.in_weight[n])
+    for n in range(w):
+        hidden[n] += weights.in_bias[n]
+    activate(weights.kind, hidden, hidden)
+    combine(hidden, neurons, weights.out_weight, y, (), False)
     for o in range(len(y)):
-        y[o] += out_bias[o]
+        y[o] += weights.out_bias[o]
 
 
-_dense_row_jit = njit(**OPTIONS)(_dense_row)
+def dense_one(weights, x, y):
+    """`dense_row` with memory of its own for the neurons: x (I,) -> y (O,)."""
+    neurons, hidden = np.arange(len(weights.in_bias)), np.empty(len(weights.in_bias), x.dtype)
+    dense_row(weights, neurons, x.reshape(1, len(x)), 0, hidden, y)
 
 
-def _dense_one(in_weight, in_bias, out_weight, out_bias, kind, x, y):
-    """`_dense_row` with memory of its own for the neurons."""
-    every, hidden = np.arange(len(in_bias)), np.empty(len(in_bias), x.dtype)
-    _dense_row_jit(in_weight, in_bias, out_weight, out_bias, kind, every, x, hidden, y)
+def leaf_of(weights, j):
+    """Leaf j, a small dense layer."""
+    in_weight, in_bias, out_weight, out_bias = weights[2:6]
+    return DenseWeights(in_weight[j], in_bias[j], out_weight[j], out_bias[j], weights.kind)
 
 
-_dense_one_jit = njit(**OPTIONS)(_dense_one)
-
-
-def _leaf_one(node_weight, node_bias, in_weight, in_bias, out_weight, out_bias, kind, x, y):
-    """The first paper's hard inference: walk down, a tie goes right; then the one leaf, a small dense layer."""
-    N, n = len(node_weight), 0
+def leaf_one(weights, x, y):
+    """The first paper's hard inference: walk down, a tie goes right; then the one leaf."""
+    N, n = len(weights.node_weight), 0
     while n < N:
-        z = _dot_jit(x, node_weight[n]) + node_bias[n]
-        n = 2 * n + 1 + _goes_right_jit(z, True)
-    j = n - N
-    _dense_one_jit(in_weight[j], in_bias[j], out_weight[j], out_bias[j], kind, x, y)
+        z = dot(x, weights.node_weight[n]) + weights.node_bias[n]
+        n = 2 * n + 1 + goes_right(z, True)
+    dense_one(leaf_of(weights, n - N), x, y)
 
 
-_leaf_one_jit = njit(**OPTIONS)(_leaf_one)
+# ---------------------------------------------------------------------- batches: the walk
 
 
-# ---------------------------------------------------------------------- kernels: batches
+def step(trees, place, row, product, node, logit):
+    """Note one visit at `place` (sample, column, first node of the tree); return the node below."""
+    i, t, base = place
+    z = product + trees.bias[row]
+    node[i, t], logit[i, t] = row, z
+    return 2 * row + 1 + goes_right(z, trees.tie_right) - base
 
 
-def _descend(weight, bias, n_trees, tie_right, x, node, logit):
-    """Walk all rows, a few abreast: x (B, I) -> node, logit (B, KD).
+def stands(trees, place, node, logit):
+    """The node that a sample has come to before it decides at `place`."""
+    i, t, base = place
+    if t % (node.shape[1] // trees.n_trees) == 0:
+        return base
+    return 2 * node[i, t - 1] + 1 + goes_right(logit[i, t - 1], trees.tie_right) - base
+
+
+def walk_levels(trees, span, order, x, node, logit):
+    """Walk rows through columns first to last of one tree, in this order, four side by side.
 
     A walk alone waits at every level for a row of weights that nobody could ask for before.
+    span (first column, last column, first node of the tree), order (B,), x (B, I) -> node, logit (B, KD)
     """
-    M, D = len(weight) // n_trees, node.shape[1] // n_trees
-    at = np.empty(ABREAST, np.intp)
-    for first in range(0, len(x), ABREAST):
-        last = min(first + ABREAST, len(x))
-        for k in range(n_trees):
-            at[:] = 0
-            for t in range(k * D, (k + 1) * D):
-                for i in range(first, last):
-                    row = k * M + at[i - first]
-                    z = _dot_jit(x[i], weight[row]) + bias[row]
-                    node[i, t], logit[i, t] = row, z
-                    at[i - first] = 2 * at[i - first] + 1 + _goes_right_jit(z, tie_right)
-                    if t + 1 < (k + 1) * D:
-                        prefetch(weight, k * M + at[i - first], 2)
+    first, last, base = span
+    B, I = x.shape
+    whole = B - B % 4
+    for r in range(0, whole, 4):
+        i = order[r], order[r + 1], order[r + 2], order[r + 3]
+        n = (
+            stands(trees, (i[0], first, base), node, logit),
+            stands(trees, (i[1], first, base), node, logit),
+            stands(trees, (i[2], first, base), node, logit),
+            stands(trees, (i[3], first, base), node, logit),
+        )
+        for t in range(first, last):
+            if FAR_ROWS <= B and r + 8 <= B:  # a part of the next four rows of x
+                begin, end = I * (t - first) // (last - first), I * (t + 1 - first) // (last - first)
+                for q in range(r + 4, r + 8):
+                    prefetch(x, order[q], begin, end)
+            p = dot_four(x, i, trees.weight, n)
+            n = (
+                step(trees, (i[0], t, base), n[0], p[0], node, logit),
+                step(trees, (i[1], t, base), n[1], p[1], node, logit),
+                step(trees, (i[2], t, base), n[2], p[2], node, logit),
+                step(trees, (i[3], t, base), n[3], p[3], node, logit),
+            )
+    for r in range(whole, B):
+        i0 = order[r]
+        n0 = stands(trees, (i0, first, base), node, logit)
+        for t in range(first, last):
+            n0 = step(trees, (i0, t, base), n0, dot(x[i0], trees.weight[n0]), node, logit)
 
 
-_descend_jit = njit(**OPTIONS)(_descend)
+def sort_rows(place, level, order):
+    """Sort rows by their places in a level of the tree, or by the first bits of them, if rows are few.
+
+    place (B,), numbers from 0 to 2^level - 1; it is changed -> order (B,)
+    """
+    bits = min(level, bits_of(len(place)))
+    for i in range(len(place)):
+        place[i] >>= level - bits
+    sort_by_key(place, np.empty(2**bits + 1, np.intp), order)
 
 
-def _path_rows(in_weight, in_bias, out_weight, n_trees, kind, x, node, logit, hidden, y):
+def descend(trees, x, node, logit, order):
+    """Walk all rows; many of them in two halves, sorted in between by where they have come, and sorted by their ends.
+
+    x (B, I) -> node, logit (B, KD), order (B,)
+    """
+    B, M = len(x), len(trees.weight) // trees.n_trees
+    D = node.shape[1] // trees.n_trees
+    half = D // 2
+    place = np.empty(B, np.intp)
+    for k in range(trees.n_trees):
+        base, first = k * M, k * D
+        for i in range(B):
+            order[i] = i
+        if B <= FEW_ROWS or half == 0:
+            walk_levels(trees, (first, first + D, base), order, x, node, logit)
+            continue
+        walk_levels(trees, (first, first + half, base), order, x, node, logit)
+        for i in range(B):
+            place[i] = stands(trees, (i, first + half, base), node, logit) - base - (2**half - 1)
+        sort_rows(place, half, order)
+        walk_levels(trees, (first + half, first + D, base), order, x, node, logit)
+        for i in range(B):
+            place[i] = node[i, first + D - 1] - base - (2 ** (D - 1) - 1)
+        sort_rows(place, D - 1, order)
+
+
+# ---------------------------------------------------------------------- batches: the sums
+
+
+def on_cache_lines(y):
+    """Whether every row of y starts on a cache line and ends with one, so that it can be written past the caches."""
+    return y.ctypes.data % 64 == 0 and y.shape[1] * y.itemsize % 64 == 0
+
+
+def path_rows(weights, x, node, logit, hidden, y):
     """All rows walk before any is summed, so that one weight array at a time fills the cache.
 
     x (B, I) -> node, logit, hidden (B, KD), y (B, O)
     """
-    _descend_jit(in_weight, in_bias, n_trees, False, x, node, logit)
+    order = np.empty(len(x), np.intp)
+    descend(Trees(weights.in_weight, weights.in_bias, weights.n_trees, False), x, node, logit, order)
+    activate(weights.kind, logit.reshape(-1), hidden.reshape(-1))
+    add_up(weights, order, node, hidden, y)
+
+
+def add_up(weights, order, node, hidden, y):
+    """y[i] = sum of hidden[i, t] out_weight[node[i, t]], in this order; four rows at once where they end together."""
+    past_caches = len(y) * y.shape[1] * y.itemsize >= FAR_BYTES and on_cache_lines(y)
+    B, far, r = len(y), len(y) >= FAR_ROWS, 0
+    while r < B:
+        i, count = order[r], 1
+        if weights.n_trees == 1:
+            while count < 4 and r + count < B and node[order[r + count], -1] == node[i, -1]:
+                count += 1
+        if far and r + count < B:
+            ask_for_next(weights.out_weight, node, i, order[r + count])
+        if count == 4:
+            four = i, order[r + 1], order[r + 2], order[r + 3]
+            combine_four(hidden, four, node, weights.out_weight, y, past_caches)
+        else:
+            for q in range(r, r + count):
+                combine(hidden, node, weights.out_weight, y, (order[q],), past_caches)
+        r += count
+    if past_caches:
+        fence()
+
+
+def ask_for_next(rows, node, i, following):
+    """Ask for the rows of the following path that sample i's does not have."""
+    for t in range(node.shape[1] - 1, -1, -1):
+        if node[following, t] == node[i, t]:
+            break
+        prefetch(rows, node[following, t], 0, rows.shape[1])
+
+
+def leaf_routes(trees, x, leaf):
+    """The first paper's descent, ties go right: x (B, I) -> leaf (B,), counted from the left."""
+    N = len(trees.weight)
+    d = bits_of(N)
+    node, logit, order = np.empty((len(x), d), np.intp), np.empty((len(x), d), x.dtype), np.empty(len(x), np.intp)
+    if d == 0:
+        leaf[:] = 0
+        return
+    descend(trees, x, node, logit, order)
     for i in range(len(x)):
-        prefetch(y, i + 1, 1)
-        _activate_jit(kind, logit[i], hidden[i])
-        _combine_jit(hidden[i], node[i], out_weight, y[i])
+        leaf[i] = 2 * node[i, d - 1] + 1 + goes_right(logit[i, d - 1], True) - N
 
 
-_path_rows_jit = njit(**OPTIONS)(_path_rows)
-
-
-def _group(node, start, visit):
-    """Counting sort of visits by node: those of node n are visit[start[n] : start[n + 1]].
-
-    node (V,) -> start (number of nodes + 1,), visit (V,)
-    """
-    start[:] = 0
-    for n in node:
-        start[n + 1] += 1
-    for n in range(len(start) - 1):
-        start[n + 1] += start[n]
-    put = start.copy()
-    for v in range(len(node)):
-        visit[put[node[v]]] = v
-        put[node[v]] += 1
-
-
-_group_jit = njit(**OPTIONS)(_group)
-
-
-def _leaf_of(node, logit):
-    """The leaf below the last node of a path, counted from the left: (d,), (d,) -> number."""
-    if len(node) == 0:
-        return 0
-    return 2 * node[-1] + 2 - 2 ** len(node) + _goes_right_jit(logit[-1], True)
-
-
-_leaf_of_jit = njit(**OPTIONS)(_leaf_of)
-
-
-def _leaf_routes(node_weight, node_bias, x, node, logit, leaf):
-    """The first paper's descent: ties go right.
-
-    x (B, I) -> node, logit (B, d), leaf (B,)
-    """
-    _descend_jit(node_weight, node_bias, 1, True, x, node, logit)
-    for i in range(len(x)):
-        leaf[i] = _leaf_of_jit(node[i], logit[i])
-
-
-_leaf_routes_jit = njit(**OPTIONS)(_leaf_routes)
-
-
-def _leaf_rows(node_weight, node_bias, in_weight, in_bias, out_weight, out_bias, kind, x, node, logit, leaf, y):
+def leaf_rows(weights, x, leaf, y):
     """Walk all rows, then evaluate leaf by leaf, so that a leaf's weights are fetched once for all of its rows.
 
-    x (B, I) -> node, logit (B, d), leaf (B,), y (B, O)
+    x (B, I) -> leaf (B,), y (B, O)
     """
-    _leaf_routes_jit(node_weight, node_bias, x, node, logit, leaf)
-    start, order = np.empty(len(in_weight) + 1, np.intp), np.empty(len(x), np.intp)
-    _group_jit(leaf, start, order)
-    every, hidden = np.arange(in_bias.shape[1]), np.empty(in_bias.shape[1], x.dtype)
+    leaf_routes(Trees(weights.node_weight, weights.node_bias, 1, True), x, leaf)
+    L, width = weights.in_bias.shape
+    order = np.empty(len(x), np.intp)
+    sort_by_key(leaf, np.empty(L + 1, np.intp), order)
+    neurons, hidden = np.arange(width), np.empty(width, x.dtype)
     for r in range(len(x)):
         if r + 1 < len(x):
-            prefetch(x, order[r + 1], 1)
-        i, j = order[r], leaf[order[r]]
-        _dense_row_jit(in_weight[j], in_bias[j], out_weight[j], out_bias[j], kind, every, x[i], hidden, y[i])
+            prefetch(x, order[r + 1], 0, x.shape[1])
+        dense_row(leaf_of(weights, leaf[order[r]]), neurons, x, order[r], hidden, y[order[r]])
 
 
-_leaf_rows_jit = njit(**OPTIONS)(_leaf_rows)
-
-
-def _activate_rows(bias, kind, logit):
+def activate_rows(bias, kind, logit):
     """logit = activation(logit + bias), in place: bias (w,), logit (B, w)."""
     for i in range(len(logit)):
-        logit[i] += bias
-        _activate_jit(kind, logit[i], logit[i])
+        for j in range(len(bias)):
+            logit[i, j] += bias[j]
+        activate(kind, logit[i], logit[i])
 
 
-_activate_rows_jit = njit(**OPTIONS)(_activate_rows)
+# ---------------------------------------------------------------------- backward
 
 
-# ---------------------------------------------------------------------- kernels: backward
-
-
-def _visit_dots(dy, out_weight, node, dhidden, visit):
+def visit_dots(dy, out_weight, node, dhidden, visit):
     """dhidden[v] = dy[sample of v] . out_weight[node[v]], neuron by neuron: visits are in the order of their neurons.
 
     dy (B, O), node (BKD,), visit (BKD,) -> dhidden (BKD,)
     """
     length = len(node) // max(len(dy), 1)
     for v in visit:
-        dhidden[v] = _dot_jit(dy[v // length], out_weight[node[v]])
+        dhidden[v] = dot(dy[v // length], out_weight[node[v]])
 
 
-_visit_dots_jit = njit(**OPTIONS)(_visit_dots)
+def combine_rows(h, n, rows, start, y):
+    """y[r] = sum of h[j] rows[n[j]] over start[r] <= j < start[r + 1]."""
+    for r in range(len(y)):
+        span = slice(start[r], start[r + 1])
+        combine(h[span], n[span], rows, y[r], (), False)
 
 
-def _combine_rows(h, n, rows, y, first, last, at):
-    """y[at[r]] = sum of h[j] rows[n[j]] over first[r] <= j < last[r]."""
-    for r in range(len(at)):
-        _combine_jit(h[first[r] : last[r]], n[first[r] : last[r]], rows, y[at[r]])
+# ---------------------------------------------------------------------- compiled
 
 
-_combine_rows_jit = njit(**OPTIONS)(_combine_rows)
+def compiled(function, cache=True):
+    """The function, compiled at its first call; kept on disk, if there is a folder for it."""
+    return njit(cache=cache, **OPTIONS)(function)
+
+
+def compile_all(names):
+    """Make NAME_jit of each function NAME, and let kernels call each other by their plain names."""
+    cache = True
+    for name, function in list(names.items()):
+        if isinstance(function, types.FunctionType) and function.__module__ == names["__name__"]:
+            if name == "gelu_single":
+                continue
+            register_jitable(**OPTIONS)(function)
+            try:
+                names[f"{name}_jit"] = compiled(function, cache)
+            except RuntimeError:  # Numba found no folder that can be written
+                cache = False
+                names[f"{name}_jit"] = compiled(function, cache)
+    if not cache:
+        warnings.warn(
+            "compiled kernels cannot be kept, so that every process compiles anew (some seconds): neither the package's "
+            "folder nor the user's cache can be written; set NUMBA_CACHE_DIR to a folder that can",
+            stacklevel=2,
+        )
+
+
+compile_all(globals())

@@ -1,22 +1,24 @@
-"""Layers in safetensors files: arrays, and beside them what they are. Loading checks all of it; never pickle.
+"""Layers and models in safetensors files: arrays, and what they are. Loading checks all of it; never pickle.
 
-A file holds one layer and, if it comes from training, the optimiser's state (layers of the same shape) and a
-dict of facts. Its metadata names format, class, options, dtype and shapes, and a SHA-256 of the contents.
+A file holds one layer (or a record of them) and, if it comes from training, the optimiser's state (records of the
+same shape) and a dict of facts. Its metadata names format, class, options, dtype and shapes, and a SHA-256 of the
+contents.
 """
 
+import contextlib
 import hashlib
 import json
-import pathlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 
-from .. import files
+from .. import checks, files
 from ..layers.dense_ff import DenseFF
 from ..layers.leaf_fff import LeafFFF
 from ..layers.moe import MoE
 from ..layers.path_fff import PathFFF
-from ..layers.record import Layer, aligned
+from ..layers.record import OPTIONS, Record, aligned
+from . import safetensors
 
 FORMAT = "fffref 1"
 LAYERS = {cls.__name__: cls for cls in (LeafFFF, PathFFF, DenseFF, MoE)}
@@ -28,58 +30,71 @@ class Checkpoint:
 
     Attributes
     ----------
-    layer : Layer
-    state : tuple of Layer
+    layer : Layer, or a record of layers
+    state : tuple of the same
         The optimiser's, empty if none was saved.
     info : dict
         Whatever was saved beside it, as JSON.
     """
 
-    layer: Layer
+    layer: Record
     state: tuple = ()
     info: dict = field(default_factory=dict)
 
 
 def save(path, layer, state=(), info=None):
-    """Write a layer, atomically.
+    """Write a layer, or a model of layers, atomically.
 
     Parameters
     ----------
     path : path-like
-    layer : Layer
-    state : tuple of Layer
+    layer : Layer, or any record
+    state : tuple of the same
         An optimiser's state, to go on training from.
     info : dict, optional
         Anything that JSON can hold.
 
     Raises
     ------
-    TypeError
-        If `layer` is no layer.
-    ValueError
+    InputTypeError
+        If `layer` is no record, or JSON cannot hold `info`.
+    InputError
         If the file cannot be written.
     """
-    from safetensors.numpy import save_file  # imported where needed: `import fffref` stays quick
-
-    if type(layer) not in LAYERS.values():
-        raise TypeError(f"layer must be one of {', '.join(LAYERS)}, got {type(layer).__name__}")
+    if not isinstance(layer, Record):
+        raise checks.InputTypeError(
+            f"layer must be one of {', '.join(LAYERS)} or a record of such, got {type(layer).__name__}"
+        )
+    if not isinstance(state, tuple) or not all(isinstance(one, Record) for one in state):
+        raise checks.InputTypeError(f"state must be a tuple of records, got {checks.shown(state)}")
     arrays = {
-        f"{record}.{name}": np.ascontiguousarray(array)  # safetensors stores other layouts wrongly
+        f"{record}.{name}": safetensors.native(array)
         for record, one in zip(_records(len(state)), (layer, *state), strict=True)
         for name, array in one.arrays().items()
     }
     description = {
-        "class": type(layer).__name__,
-        "options": layer.options(),
+        **_structure(layer),
         "dtype": str(layer.dtype),
         "shapes": {name: array.shape for name, array in layer.arrays().items()},
         "states": len(state),
         "info": info or {},
     }
-    text = json.dumps(description)
-    metadata = {"format": FORMAT, "description": text, "sha256": _digest(text, arrays)}
-    with files.replacing(path) as temporary:
-        save_file(arrays, temporary, metadata)
+    text = _json(description)
+    safetensors.write(path, arrays, {"format": FORMAT, "description": text, "sha256": _digest(text, arrays)})
+
+
+def _json(description):
+    """The description as JSON, NumPy's scalars as plain numbers; infinity and NaN come back as such."""
+    try:
+        return json.dumps(description, default=_plain_number)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise checks.InputTypeError(f"info must hold what JSON can, {error}; pass numbers, texts, lists") from error
+
+
+def _plain_number(value):
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"got a {type(value).__name__}")
 
 
 def load(path, kind=None):
@@ -97,62 +112,91 @@ def load(path, kind=None):
 
     Raises
     ------
-    ValueError
+    InputError
         If the file is missing, truncated, edited, of another format, or holds another layer than `kind`.
     """
-    path = pathlib.Path(path)
-    metadata, arrays = _read(path)
+    path = files.path_of(path)
+    if not (kind is None or isinstance(kind, type)):
+        raise checks.InputTypeError(f"kind must be a class such as LeafFFF, got {checks.shown(kind)}")
+    with contextlib.suppress(OSError):  # a name that is too long is refused by the reader
+        if not path.exists():
+            raise checks.InputError(f"there is no checkpoint {path}; fffref train --out {path} makes one")
+    tensors = safetensors.mapped(path)
+    metadata = tensors.metadata
     if metadata.get("format") != FORMAT:
-        raise ValueError(
+        raise checks.InputError(
             f"{path} is no {FORMAT!r} checkpoint but {metadata.get('format')!r}; save one with fffref train"
         )
-    text = metadata.get("description", "")
+    text, arrays = metadata.get("description", ""), dict(tensors)
     if metadata.get("sha256") != _digest(text, arrays):
-        raise ValueError(f"{path} was edited or damaged: its contents do not match its SHA-256; take another copy")
+        raise checks.InputError(
+            f"{path} was edited or damaged: its contents do not match its SHA-256; take another copy"
+        )
     try:
         found = _rebuild(json.loads(text), arrays)
     except KeyError as error:
-        raise ValueError(f"{path} contradicts itself: it names or lacks {error}; take another copy") from error
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{path} contradicts itself: {error}; take another copy") from error
+        raise checks.InputError(f"{path} contradicts itself: it names or lacks {error}; take another copy") from error
+    except (AttributeError, TypeError, ValueError, RecursionError) as error:
+        raise checks.InputError(f"{path} contradicts itself: {error}; take another copy") from error
     if kind is not None and type(found.layer) is not kind:
-        raise ValueError(f"{path} holds a {type(found.layer).__name__}, expected a {kind.__name__}")
+        raise checks.InputError(f"{path} holds a {type(found.layer).__name__}, expected a {kind.__name__}")
     return found
 
 
 def _rebuild(description, arrays):
     """The layers that a description says are there, from all of the arrays and no others."""
-    cls = LAYERS[description["class"]]
-    records = [
-        cls(**{name: aligned(arrays.pop(f"{record}.{name}")) for name in cls.SHAPES}, **description["options"])
-        for record in _records(description["states"])
-    ]
+    states = checks.integer("states", description["states"], 0, len(arrays))
+    records = [_build(description, record, arrays) for record in _records(states)]
     if arrays:
-        raise ValueError(f"it holds arrays that belong to no layer, {', '.join(arrays)}")
+        raise checks.InputError(f"it holds arrays that belong to no layer, {', '.join(arrays)}")
     layer, *state = records
     for name, array in layer.arrays().items():
         said = description["dtype"], description["shapes"][name]
         if (str(array.dtype), list(array.shape)) != (said[0], said[1]):
-            raise ValueError(f"{name} should be {said[0]} {said[1]}, got {array.dtype} {list(array.shape)}")
+            raise checks.InputError(f"{name} should be {said[0]} {said[1]}, got {array.dtype} {list(array.shape)}")
     return Checkpoint(layer, tuple(state), description["info"])
+
+
+def _structure(record):
+    """What a record is, but for its arrays: class, options and, where it holds others, the same of each."""
+    own = {f.name: getattr(record, f.name) for f in fields(record)}
+    records = {
+        name: [_structure(part) for part in value] if isinstance(value, tuple) else _structure(value)
+        for name, value in own.items()
+        if isinstance(value, (Record, tuple))
+    }
+    options = {name: value for name, value in own.items() if isinstance(value, OPTIONS)}
+    return {"class": type(record).__name__, "options": options} | ({"records": records} if records else {})
+
+
+def _build(structure, prefix, arrays):
+    """The record that a structure describes, of the arrays of this prefix, which are taken out of the dict."""
+    cls, options, structures = _class(structure["class"]), structure["options"], structure.get("records", {})
+    records = {
+        name: tuple(_build(part, f"{prefix}.{name}.{i}", arrays) for i, part in enumerate(inner))
+        if isinstance(inner, list)
+        else _build(inner, f"{prefix}.{name}", arrays)
+        for name, inner in structures.items()
+    }
+    names = [f.name for f in fields(cls) if f.name not in options and f.name not in records]
+    return cls(**{name: aligned(arrays.pop(f"{prefix}.{name}")) for name in names}, **records, **options)
+
+
+def _class(name):
+    """The record class of this name: one of ours, or one that has been imported or written."""
+    if name in LAYERS:
+        return LAYERS[name]
+    waiting, known = [Record], {}
+    while waiting:
+        cls = waiting.pop()
+        known[cls.__name__] = cls
+        waiting += cls.__subclasses__()
+    return known[name]
 
 
 def _records(n_states):
     """Prefixes of the arrays' names: the layer's, then one per layer of the optimiser's state."""
     return ["layer", *(f"state{i}" for i in range(n_states))]
-
-
-def _read(path):
-    """Metadata and arrays of a safetensors file; ValueError if it is none."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="numpy") as file:
-            return file.metadata() or {}, {name: file.get_tensor(name) for name in sorted(file.keys())}
-    except FileNotFoundError:
-        raise ValueError(f"there is no checkpoint {path}; fffref train --out {path} makes one") from None
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path} is no complete safetensors file ({error}); take another copy") from error
 
 
 def _digest(text, arrays):

@@ -1,108 +1,15 @@
-"""Weights that other people's code has saved: safetensors files, mapped rather than read, and foreign names for ours.
-
-A safetensors file is eight bytes of length, a JSON header of names, types, shapes and places, and the raw numbers. So
-an array can be a view of the file: nothing is read before it is used, and the system shares the pages among processes.
+"""The first paper's package, `fastfeedforward`: its module's weights to ours, and back.
 
 # N routing nodes, L leaves, l leaf width, I inputs, O outputs
 
-Reference: the safetensors format, https://huggingface.co/docs/safetensors.
+Reference: https://github.com/pbelcak/fastfeedforward, version 0.2.1.
 """
-
-import json
-import math
-import pathlib
 
 import numpy as np
 
-from .. import checks, files
+from .. import checks
 from ..layers.leaf_fff import LeafFFF
-
-DTYPES = {"F32": "<f4", "F64": "<f8", "I64": "<i8", "I32": "<i4", "BOOL": "?"}
-ADVICE = "safetensors.torch.save_file writes one from a PyTorch state dict"
-
-
-def mapped(path):
-    """Map a safetensors file.
-
-    Parameters
-    ----------
-    path : path-like
-
-    Returns
-    -------
-    dict of str to ndarray
-        Their bytes are the file's: changing one changes memory, never the file. Each has its own mapping, which goes
-        when the array does. An array that starts where its dtype must not is a copy.
-
-    Raises
-    ------
-    ValueError
-        If the file is missing, truncated, of another format, or holds numbers of a type that NumPy lacks.
-    """
-    path = pathlib.Path(path)
-    header, start, size = _header(path)
-    header.pop("__metadata__", None)
-    return {name: _array(path, name, entry, start, size) for name, entry in header.items()}
-
-
-def write(path, tensors):
-    """Write a safetensors file, atomically, with the mark that PyTorch's readers look for.
-
-    Parameters
-    ----------
-    path : path-like
-    tensors : dict of str to ndarray
-        In any memory layout.
-    """
-    from safetensors.numpy import save_file  # imported where needed: `import fffref` stays quick
-
-    arrays = {name: np.asarray(array, order="C") for name, array in tensors.items()}  # others are stored wrongly
-    with files.replacing(path) as temporary:
-        save_file(arrays, temporary, {"format": "pt"})
-
-
-def _header(path):
-    """The JSON header, where the numbers start, and the file's size."""
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            first = file.read(8)
-            length = int.from_bytes(first, "little")
-            if length > size - 8:
-                kind = (
-                    "a zip archive, as torch.save writes it" if first[:2] == b"PK" else "no complete safetensors file"
-                )
-                raise ValueError(f"{path} is {kind}; {ADVICE}")
-            header = json.loads(file.read(length))
-    except FileNotFoundError:
-        raise ValueError(f"there is no file {path}") from None
-    except OSError as error:
-        raise ValueError(f"cannot read {path}: {error.strerror}") from error
-    except (UnicodeDecodeError, json.JSONDecodeError):
-        raise ValueError(f"{path} is no safetensors file: its header is no JSON; {ADVICE}") from None
-    if size == 8 or not isinstance(header, dict):
-        raise ValueError(f"{path} is no complete safetensors file; {ADVICE}")
-    return header, 8 + length, size
-
-
-def _array(path, name, entry, start, size):
-    """One tensor of the file."""
-    try:
-        kind, shape, (first, last) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
-    except (KeyError, TypeError, ValueError):
-        raise ValueError(f"{path}: the header does not say where {name} is; take another copy") from None
-    if kind not in DTYPES:
-        raise ValueError(f"{path}: {name} is {kind}, expected F32 or F64; convert it, in PyTorch by .float()")
-    dtype = np.dtype(DTYPES[kind])
-    if not 0 <= first <= last <= size - start or last - first != dtype.itemsize * math.prod(shape):
-        raise ValueError(f"{path} is truncated or damaged at {name}; take another copy")
-    if first == last:
-        return np.empty(shape, dtype)
-    array = np.asarray(np.memmap(path, dtype, "c", start + first, math.prod(shape))).reshape(shape)
-    return array if array.flags.aligned else array.copy()
-
-
-# ---------------------------------------------------------------------- the first paper's package, fastfeedforward
+from . import names
 
 MODULE = {  # the package's names: ours
     "node_weights": "node_weight",  # (N, I)
@@ -121,8 +28,9 @@ def leaf_fff(tensors, activation="relu", prefix=""):
 
     Parameters
     ----------
-    tensors : dict of str to ndarray
-        Its state dict. What begins with another prefix is left alone.
+    tensors : mapping of str to ndarray
+        Its state dict, such as `safetensors.mapped` gives. What begins with another prefix is left alone, and what
+        torch.compile and the like put into names is passed over.
     activation : {"relu", "gelu", "tanh", "identity"}
         The module's; a state dict does not say it. Its default is relu.
     prefix : str
@@ -135,25 +43,32 @@ def leaf_fff(tensors, activation="relu", prefix=""):
 
     Raises
     ------
-    ValueError
+    InputError
         If a weight is missing, unknown, or does not fit the others.
     """
-    own = {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}
-    missing = [name for name in MODULE if name not in own]
-    unknown = [name for name in own if name not in {*MODULE, "depth", *STATISTICS}]
-    if missing or unknown:
-        raise ValueError(
-            f"these are no weights of a fastfeedforward.FFF under the prefix {prefix!r}: {listed('missing', missing)}"
-            f"{'; ' * bool(missing and unknown)}{listed('unknown', unknown)}"
-        )
+    weights = names.under(tensors, prefix)
+    seen = names.prefixes_of(tensors, "node_weights")
+    names.expect(weights, MODULE, ("depth", *STATISTICS), "a fastfeedforward.FFF", seen, prefix)
+    weights = {name: weights[name] for name in weights if name not in STATISTICS}
     for name, n in AXES.items():
-        checks.array(name, own[name], (None,) * n, own["w1s"].dtype)
-    arrays = {ours: own[name] for name, ours in MODULE.items()}
-    arrays["node_bias"], arrays["leaf_in_weight"] = own["node_biases"][:, 0], own["w1s"].swapaxes(1, 2)
+        checks.array(name, weights[name], (None,) * n, weights["w1s"].dtype)
+    checks.array("node_biases", weights["node_biases"], (None, 1), weights["w1s"].dtype)
+    arrays = {ours: weights[name] for name, ours in MODULE.items()}
+    arrays["node_bias"] = weights["node_biases"][:, 0]
+    arrays["leaf_in_weight"] = weights["w1s"].swapaxes(1, 2)
     layer = LeafFFF(**arrays, activation=activation).aligned()
-    if "depth" in own and int(own["depth"]) != layer.depth:
-        raise ValueError(f"depth says {int(own['depth'])}, but there are weights for {layer.depth}")
+    _check_depth(weights.get("depth"), layer)
     return layer
+
+
+def _check_depth(said, layer):
+    """Refuse a file that says another depth than its weights have."""
+    if said is None:
+        return
+    if said.size != 1 or said.dtype.kind not in "iuf":
+        raise checks.InputError(f"depth must be one number, got {said.dtype} of shape {said.shape}")
+    if said.item() != layer.depth:
+        raise checks.InputError(f"depth says {said.item()}, but there are weights for {layer.depth}")
 
 
 def fastfeedforward(layer, prefix=""):
@@ -165,13 +80,7 @@ def fastfeedforward(layer, prefix=""):
     prefix : str
         As in `leaf_fff`.
     """
-    found = {name: getattr(layer, ours) for name, ours in MODULE.items()}
-    found["node_biases"], found["w1s"] = layer.node_bias[:, None], layer.leaf_in_weight.swapaxes(1, 2)
-    found["depth"] = np.array(layer.depth, np.int64)
-    return {prefix + name: array for name, array in found.items()}
-
-
-def listed(title, names):
-    """A few names of many, as text; nothing of none."""
-    more = f" and {len(names) - 4} more" if len(names) > 4 else ""
-    return f"{title} {', '.join(names[:4])}{more}" if names else ""
+    weights = {name: getattr(layer, ours) for name, ours in MODULE.items()}
+    weights["node_biases"], weights["w1s"] = layer.node_bias[:, None], layer.leaf_in_weight.swapaxes(1, 2)
+    weights["depth"] = np.array(layer.depth, np.int64)
+    return {prefix + name: array for name, array in weights.items()}

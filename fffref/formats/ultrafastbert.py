@@ -1,4 +1,4 @@
-"""The form in which UltraFastBERT was released: a folder with config.json and model.safetensors, all accounted for.
+"""UltraFastBERT: its FFF module alone, and the folder in which it was released, config.json and model.safetensors.
 
 What the configuration asks for and what the file holds must agree, name by name and shape by shape. A dense model
 where an FFF is configured, or another package's model, is refused, not filled up with random weights.
@@ -8,22 +8,28 @@ where an FFF is configured, or another package's model, is refused, not filled u
 Reference: https://github.com/pbelcak/UltraFastBERT, a fork of https://github.com/JonasGeiping/cramming.
 """
 
+import hashlib
 import json
-import pathlib
 from dataclasses import dataclass
 
 import numpy as np
 
 from .. import checks, files
+from ..counting import layers as counted
+from ..counting import presets
 from ..layers import tree
 from ..layers.dense_ff import DenseFF
 from ..layers.path_fff import PathFFF
 from ..layers.record import aligned
-from . import fastfeedforward
+from . import names, safetensors
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 WORDS, OUT = "encoder.embedding.word_embedding.weight", "decoder.weight"  # tied: one array, the file may hold both
 LAYER = "encoder.layers.{}."
+MODULE = ("linear_in.weight", "linear_in.bias", "linear_out.weight")  # of its class FFF
+MARK = "written_together"  # in both files: the same word, or a writer was killed between them
+LARGEST_CONFIG = 2**24  # bytes
+LARGEST = {"layers": 2**16, "max_length": 2**16}  # what is beyond exhausts memory before anything is compared
 SIZES = {  # of an Arch: where config.json has them, under "arch"
     "layers": "num_transformer_layers", "hidden": "hidden_size", "heads": "attention.num_attention_heads",
     "max_length": "embedding.max_seq_length",
@@ -36,6 +42,10 @@ ONLY = {  # settings of which we compute one value, the released model's
     "attention.skip_output_projection": False, "attention.rotary_embedding": False,
     "attention.sequence_op": "torch-softmax",
 }  # fmt: skip
+VARIANTS = (
+    "of crammedBERTs, UltraFastBERT and its dense twin are computed: GELU, not gated, scaled-sinusoidal positions, no "
+    "biases but the trees'"
+)
 CONVERT = (
     "import torch, safetensors.torch; w = torch.load('pytorch_model.bin', weights_only=True); "
     "safetensors.torch.save_file({n: t.clone() for n, t in w.items()}, 'model.safetensors')"
@@ -77,13 +87,13 @@ class Arch:
     def __post_init__(self):
         """Refuse sizes that are none."""
         for name in ("layers", "hidden", "heads", "vocabulary", "max_length", "n_trees"):
-            checks.integer(name, getattr(self, name), 1)
+            checks.integer(name, getattr(self, name), 1, LARGEST.get(name, 2**31))
         checks.integer("depth", self.depth, 0, tree.DEEPEST - 1)
         if self.width is not None:
-            checks.integer("width", self.width, 1)
+            checks.integer("width", self.width, 1, 2**31)
         checks.number("eps", self.eps, "[0, 1]")
         if self.hidden % self.heads:
-            raise ValueError(f"heads must divide hidden, got {self.heads} and {self.hidden}")
+            raise checks.InputError(f"heads must divide hidden, got {self.heads} and {self.hidden}")
 
     @property
     def neurons(self):
@@ -109,6 +119,15 @@ class Arch:
             "encoder.final_norm.weight": (H,), "encoder.final_norm.bias": (H,),
             OUT: (self.vocabulary, H),
         }  # fmt: skip
+
+    def counted(self):
+        """What it stores and computes, a `counting.transformers.Transformer`."""
+        H = self.hidden
+        if self.width is None:
+            ff = counted.path_fff(H, H, self.depth, self.n_trees)
+        else:
+            ff = counted.dense_ff(H, H, self.width, in_bias=False, out_bias=False)
+        return presets.crammed(ff, self.layers, self.heads, self.vocabulary)
 
     def config(self):
         """What config.json holds for this, a dict."""
@@ -144,10 +163,14 @@ class Arch:
         """
         arch = config.get("arch") if isinstance(config, dict) else None
         if not isinstance(arch, dict):
-            raise ValueError(f"{CONFIG} has no 'arch': it describes no crammedBERT; take the one of UltraFastBERT")
+            raise checks.InputError(
+                f"{CONFIG} has no 'arch': it describes no crammedBERT; take the one of UltraFastBERT"
+            )
         for key, value in (ONLY | {"embedding.embedding_dim": _setting(arch, "hidden_size")}).items():
             if (found := _setting(arch, key, value)) != value:
-                raise ValueError(f"{CONFIG}: arch.{key} must be {value!r} here, got {found!r}")
+                raise checks.InputError(
+                    f"{CONFIG}: arch.{key} must be {value!r} here, got {checks.shown(found)}; {VARIANTS}"
+                )
         kind = checks.one_of(f"{CONFIG}: arch.intermed_type", _setting(arch, "intermed_type", "ff"), ("ff", "fff"))
         size = _setting(arch, "intermed_size")
         ff = {"width": size} if kind == "ff" else {"n_trees": size, "depth": _setting(arch, "intermed_depth")}
@@ -158,7 +181,7 @@ class Arch:
                 vocabulary=vocabulary if words is None else words, eps=_setting(arch, "norm_eps"),
             )  # fmt: skip
         except (TypeError, ValueError) as error:
-            raise ValueError(f"{CONFIG}: {error}") from error
+            raise checks.InputError(f"{CONFIG}: {error}") from error
 
 
 def _setting(arch, key, *default):
@@ -168,7 +191,7 @@ def _setting(arch, key, *default):
         if not isinstance(found, dict) or part not in found:
             if default:
                 return default[0]
-            raise ValueError(f"{CONFIG} lacks arch.{key}")
+            raise checks.InputError(f"{CONFIG} lacks arch.{key}")
         found = found[part]
     return found
 
@@ -192,47 +215,83 @@ def load(folder):
 
     Raises
     ------
-    TypeError, ValueError
+    InputError
         If a file is missing or no such file, or if they do not agree.
     """
-    folder = pathlib.Path(folder)
+    folder = files.path_of(folder)
     config = _config(folder / CONFIG)
     if not (folder / WEIGHTS).exists() and (folder / "pytorch_model.bin").exists():
-        raise ValueError(f'{folder} holds pytorch_model.bin; convert it there: python -c "{CONVERT}"')
-    tensors = fastfeedforward.mapped(folder / WEIGHTS)
-    words = tensors.get(WORDS, tensors.get(OUT))
-    arch = Arch.of(config, None if words is None else len(words))
-    return arch, checked(arch, tensors)
+        raise checks.InputError(f'{folder} holds pytorch_model.bin; convert it there: python -c "{CONVERT}"')
+    mapped = safetensors.mapped(folder / WEIGHTS)
+    tensors = _unprefixed(mapped)
+    words = next((tensors[name] for name in (WORDS, OUT) if name in tensors), None)
+    arch = Arch.of(config, None if words is None else _rows(words))
+    tensors = checked(arch, tensors)
+    mark = mapped.metadata.get(MARK)
+    if mark is not None and config.get(MARK) != mark:
+        raise checks.InputError(
+            f"{folder}: {CONFIG} and {WEIGHTS} were not written together, a writer was stopped between them; write the "
+            "folder again"
+        )
+    return arch, tensors
+
+
+def _rows(words):
+    """Length of the word embedding."""
+    if words.ndim != 2:
+        raise checks.InputError(f"{WEIGHTS}: {WORDS} must have shape (words, hidden), got {words.shape}")
+    return len(words)
 
 
 def _config(path):
+    """The configuration, a dict."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        if path.stat().st_size > LARGEST_CONFIG:
+            raise checks.InputError(f"{path} has {path.stat().st_size:,} bytes: that is no configuration")
+        content = path.read_bytes()
+        return json.loads(content)
     except FileNotFoundError:
-        raise ValueError(f"there is no {path}; the folder must hold {CONFIG} and {WEIGHTS}") from None
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path} is no readable JSON: {error}") from error
+        raise checks.InputError(f"there is no {path}; the folder must hold {CONFIG} and {WEIGHTS}") from None
+    except OSError as error:
+        raise checks.InputError(f"cannot read {path}: {error.strerror or error}") from error
+    except checks.InputError:
+        raise
+    except (ValueError, RecursionError) as error:
+        kind = safetensors.what_it_is(content[:512])
+        said = f"is {kind}" if kind else f"is no readable JSON: {str(error)[:200]}"
+        raise checks.InputError(f"{path} {said}") from error
+
+
+def _unprefixed(tensors):
+    """The tensors without what wrappers, or a larger model around this one, put before all their names."""
+    prefixes = [prefix for name in (WORDS, OUT) for prefix in names.prefixes_of(tensors, name)]
+    return names.under(tensors, prefixes[0]) if len(set(prefixes)) == 1 else names.unwrapped(tensors)
 
 
 def checked(arch, tensors):
     """Return the tensors that an `Arch` needs, all of them and no others, the tied one once; or say what is wrong."""
+    checks.instance("arch", arch, Arch, "an Arch")
+    if arch.layers > len(names.checked(tensors)):  # names of a million layers would fill the memory
+        raise checks.InputError(
+            f"{WEIGHTS} is not the model that {CONFIG} describes{_diagnosis(arch, tensors)}: "
+            f"{len(tensors)} tensors cannot be {arch.layers} layers"
+        )
     shapes = arch.shapes()
-    tensors = dict(tensors)
-    if WORDS not in tensors and OUT in tensors:  # a file may hold a tied pair once
-        tensors[WORDS] = tensors[OUT]
-    missing = [name for name in shapes if name not in tensors and name != OUT]
+    there = {WORDS: OUT} if WORDS not in tensors and OUT in tensors else {}  # a file may hold a tied pair once
+    missing = [name for name in shapes if there.get(name, name) not in tensors and name != OUT]
     unknown = [name for name in tensors if name not in shapes]
     if missing or unknown:
-        lists = "; ".join(
-            fastfeedforward.listed(*pair) for pair in (("missing:", missing), ("unknown:", unknown)) if pair[1]
+        lists = "; ".join(filter(None, (names.listed("missing:", missing), names.listed("unknown:", unknown))))
+        raise checks.InputError(
+            f"{WEIGHTS} is not the model that {CONFIG} describes{_diagnosis(arch, tensors)}. {lists}"
         )
-        raise ValueError(f"{WEIGHTS} is not the model that {CONFIG} describes{_diagnosis(arch, tensors)}. {lists}")
+    tensors = {name: tensors[there.get(name, name)] for name in shapes if name in tensors or name in there}
     dtype = checks.dtype(tensors[WORDS].dtype, allowed=checks.DTYPES[:2])
     for name, array in tensors.items():
         checks.array(f"{WEIGHTS}: {name}", array, shapes[name], dtype)
     out = tensors.pop(OUT, tensors[WORDS])
     if out is not tensors[WORDS] and not np.array_equal(_bits(out), _bits(tensors[WORDS])):
-        raise ValueError(f"{WEIGHTS}: {OUT} differs from {WORDS}, but {CONFIG} ties them; take another copy")
+        raise checks.InputError(f"{WEIGHTS}: {OUT} differs from {WORDS}, but {CONFIG} ties them; take another copy")
     return tensors
 
 
@@ -269,15 +328,92 @@ def ff_layer(arch, tensors, number):
         The weights towards the input are the given array; the released matrix towards the output, a column a
         neuron, has to be turned over.
     """
+    checks.instance("arch", arch, Arch, "an Arch")
+    names.checked(tensors)
     name = LAYER.format(checks.integer("layer", number, 0, arch.layers - 1)) + "ffn."
+    tensors = {key.removeprefix(name): tensors[key] for key in tensors if key.startswith(name)}
     if arch.width is not None:
-        inward, outward = tensors[name + "dense_in.weight"], tensors[name + "dense_out.weight"]
+        inward, outward = tensors["dense_in.weight"], tensors["dense_out.weight"]
         none = np.zeros(arch.width + arch.hidden, inward.dtype)  # a crammedBERT has no biases
         return DenseFF(inward, none[: arch.width], aligned(outward.T), none[arch.width :], "gelu")
-    inward, bias = tensors[name + "linear_in.weight"], tensors[name + "linear_in.bias"]
-    trees = arch.n_trees, -1
-    outward = aligned(tensors[name + "linear_out.weight"].T)  # (H, K M) -> (K M, H)
-    return PathFFF(inward.reshape(*trees, arch.hidden), bias.reshape(trees), outward.reshape(*trees, arch.hidden))
+    return _of_module(tensors, arch.n_trees, "gelu")
+
+
+# ---------------------------------------------------------------------- its FFF module alone
+
+
+def path_fff(tensors, n_trees=1, activation="gelu", prefix=""):
+    """Make a `PathFFF` of the weights of the authors' module `FFF`.
+
+    Parameters
+    ----------
+    tensors : mapping of str to ndarray
+        Its state dict: `linear_in.weight` (K M, I), `linear_in.bias` (K M,), `linear_out.weight` (O, K M). What begins
+        with another prefix is left alone, and what torch.compile and the like put into names is passed over.
+    n_trees : int
+        K; the state dict does not say it. The depth follows.
+    activation : {"gelu", "relu", "tanh", "identity"}
+        The module's, which a state dict does not say either; the authors' is gelu.
+    prefix : str
+        What the names begin with, where the module is part of a larger one, such as "encoder.layers.3.ffn.".
+
+    Returns
+    -------
+    PathFFF
+
+    Raises
+    ------
+    InputError
+        If a weight is missing, unknown, or does not fit the others or the number of trees.
+    """
+    weights, n_trees = names.under(tensors, prefix), checks.integer("n_trees", n_trees, 1)
+    names.expect(weights, MODULE, (), "UltraFastBERT's FFF", names.prefixes_of(tensors, MODULE[0]), prefix)
+    weights = {name: weights[name] for name in MODULE}
+    inward, bias, outward = weights.values()
+    dtype = checks.dtype(inward.dtype, allowed=checks.DTYPES[:2])
+    checks.array(MODULE[0], inward, (None, None), dtype)
+    checks.array(MODULE[1], bias, inward.shape[:1], dtype)
+    checks.array(MODULE[2], outward, (None, len(inward)), dtype)
+    _check_trees(len(inward), n_trees)
+    return _of_module(weights, n_trees, activation).aligned()
+
+
+def _check_trees(neurons, n_trees):
+    """Refuse a number of trees of which these neurons are none; say which would do."""
+
+    def complete(n):
+        """Whether n trees of one depth have as many neurons: each has 2^(depth + 1) - 1."""
+        return neurons % n == 0 and (neurons // n).bit_count() == (neurons // n).bit_length() > 0
+
+    if neurons == 0 or not complete(n_trees):
+        possible = [n for n in range(1, min(neurons, 100_000) + 1) if complete(n)]
+        raise checks.InputError(
+            f"{neurons} neurons are not {n_trees} complete tree{'s' * (n_trees > 1)}; "
+            f"possible numbers of trees: {', '.join(map(str, possible[:8])) or 'none'}"
+        )
+
+
+def _of_module(tensors, n_trees, activation):
+    """A PathFFF whose weights towards the input are the given array, turned over towards the output."""
+    inward, bias, outward = (tensors[name] for name in MODULE)
+    outward = aligned(outward.T)  # (O, K M) -> (K M, O)
+    return PathFFF(
+        inward.reshape(n_trees, -1, inward.shape[1]), bias.reshape(n_trees, -1),
+        outward.reshape(n_trees, -1, outward.shape[1]), activation,
+    )  # fmt: skip
+
+
+def module(layer, prefix=""):
+    """Return the state dict of the authors' module `FFF` with the weights of a `PathFFF`, a dict of arrays.
+
+    Parameters
+    ----------
+    layer : PathFFF
+    prefix : str
+        As in `path_fff`.
+    """
+    inward, outward = (array.reshape(-1, array.shape[2]) for array in (layer.in_weight, layer.out_weight))
+    return {prefix + MODULE[0]: inward, prefix + MODULE[1]: layer.in_bias.reshape(-1), prefix + MODULE[2]: outward.T}
 
 
 # ---------------------------------------------------------------------- making and writing
@@ -298,6 +434,7 @@ def draw(rng, arch, dtype=np.float32):
         By name; without the tied `decoder.weight`.
     """
     checks.generator("rng", rng)
+    checks.instance("arch", arch, Arch, "an Arch")
     dtype = checks.dtype(dtype, allowed=checks.DTYPES[:2])
     fixed = {"scale_factor": arch.hidden**-0.5, "norm_factor": (arch.hidden / arch.heads) ** -0.5, "bias": 0}
 
@@ -316,6 +453,9 @@ def draw(rng, arch, dtype=np.float32):
 def save(folder, arch, tensors):
     """Write config.json and model.safetensors, as `load` reads them.
 
+    A reader that finds only one of them new, because the writer was killed in between, refuses the folder: both hold
+    the same mark, a digest of the weights.
+
     Parameters
     ----------
     folder : path-like
@@ -325,6 +465,16 @@ def save(folder, arch, tensors):
         As the file shall hold them, by name.
     """
     folder, _ = files.folder(folder), checked(arch, tensors)
-    fastfeedforward.write(folder / WEIGHTS, tensors)
+    config = arch.config() | {MARK: _digest(tensors)}
+    safetensors.write(folder / WEIGHTS, tensors, {"format": "pt", MARK: config[MARK]})
     with files.replacing(folder / CONFIG) as temporary:
-        temporary.write_text(json.dumps(arch.config(), indent=1) + "\n")
+        temporary.write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+
+
+def _digest(tensors):
+    """SHA-256 over names and bytes."""
+    sha = hashlib.sha256()
+    for name in sorted(tensors):
+        sha.update(name.encode())
+        sha.update(safetensors.native(tensors[name]))
+    return sha.hexdigest()

@@ -18,6 +18,12 @@ def sigmoid(z):
         return 1 / (1 + np.exp(-z))
 
 
+def mirrored_sigmoid(z):
+    """1 / (1 + exp(z)), which is 1 - sigmoid(z) to the last digit, however small it is."""
+    with np.errstate(over="ignore"):
+        return 1 / (1 + np.exp(z))
+
+
 def smooth_step(z):
     """1/2 + z/4 - z^3/108 between -3 and 3, exactly 0 below and exactly 1 above; slope and value at 0 are sigmoid's.
 
@@ -72,8 +78,9 @@ def tanh(z):
 
 
 def tanh_derivative(z):
-    """1 - tanh(z)^2."""
-    return 1 - np.tanh(z) ** 2
+    """1 - tanh(z)^2 = 4 e / (1 + e)^2 with e = exp(-2 |z|): the difference would cancel where tanh is near 1."""
+    e = np.exp(2 * np.where(z.real < 0, z, -z))
+    return 4 * e / (1 + e) ** 2
 
 
 def identity(z):

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from .. import checks
-from . import activations
+from . import activations, tapes
 from .record import Layer, uniform
 
 
@@ -21,6 +21,8 @@ class DenseTape:
     lead: tuple
     logit: np.ndarray
     hidden: np.ndarray
+
+    SHAPES: ClassVar[dict[str, str]] = {"x": "BI", "logit": "Bw", "hidden": "Bw"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,12 +143,15 @@ class DenseFF(Layer):
         TypeError, ValueError
             If `dy` has another dtype or shape than the output had.
         """
+        tapes.check(self, tape, DenseTape)
+        tapes.check_origin(tape, self.in_weight[0], self.in_bias[0], tape.logit)
         dy = self.gradient_rows(dy, tape.lead)  # (B, O)
+        # (B, O) -> (B, w)
         dlogit = (dy @ self.out_weight.T) * activations.get(self.activation).derivative(tape.logit)
         grads = DenseFF(
-            in_weight=dlogit.T @ tape.x,
+            in_weight=dlogit.T @ tape.x,  # (w, B) @ (B, I)
             in_bias=dlogit.sum(0),
-            out_weight=tape.hidden.T @ dy,
+            out_weight=tape.hidden.T @ dy,  # (w, B) @ (B, O)
             out_bias=dy.sum(0),
             activation=self.activation,
         )

@@ -14,7 +14,8 @@ from typing import ClassVar
 import numpy as np
 
 from .. import checks
-from . import activations, tree
+from . import activations, tapes, tree
+from .choices import Choices, goes_right, mix, mix_backward
 from .record import Layer, uniform
 
 
@@ -33,9 +34,9 @@ class LeafTape:
     logit : ndarray (B, N)
         Logits of the choices, `log(c / (1 - c))` of sigmoid ones; temperature, transposition and noise included.
     choice, slope : ndarray (B, N)
-        c = sigmoid(logit) or smooth_step(logit), the weight of the right child; and dc / d logit.
-    taken : ndarray (B, N)
-        The choices that made the mixture: `choice`, or its rounding where the pass was straight-through.
+        c, the mass of the right child, by sigmoid or smooth step; and dc / d logit.
+    right, left : ndarray (B, N)
+        The masses that made the mixture: c and 1 - c, or their rounding where the pass was straight-through.
     mixture : ndarray (B, L)
         Weight of each leaf; every row sums to 1.
     leaf_logit, hidden : ndarray (B, L, l)
@@ -48,10 +49,16 @@ class LeafTape:
     logit: np.ndarray
     choice: np.ndarray
     slope: np.ndarray
-    taken: np.ndarray
+    right: np.ndarray
+    left: np.ndarray
     mixture: np.ndarray
     leaf_logit: np.ndarray
     hidden: np.ndarray
+
+    SHAPES: ClassVar[dict[str, str]] = {
+        "x": "BI", "scale": "BN:or number", "logit": "BN", "choice": "BN", "slope": "BN", "right": "BN", "left": "BN",
+        "mixture": "BL", "leaf_logit": "BLl", "hidden": "BLl",
+    }  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +79,7 @@ class LeafFFF(Layer):
     Raises
     ------
     TypeError, ValueError
-        If the arrays differ in dtype or do not fit together.
+        If the arrays differ in dtype or do not fit together. So do the methods, if what they are given does not fit.
 
     Notes
     -----
@@ -82,10 +89,6 @@ class LeafFFF(Layer):
 
     where c_n belongs to the right child and 1 - c_n to the left, as in the authors' package. Hard inference
     turns right iff c_n >= 1/2, that is z_n >= 0.
-
-    References
-    ----------
-    Belcak and Wattenhofer, "Fast Feedforward Networks", arXiv 2308.14711, Algorithm 1.
     """
 
     node_weight: np.ndarray
@@ -106,7 +109,7 @@ class LeafFFF(Layer):
         super().__post_init__()
         depth = tree.depth_of(len(self.node_weight))
         if len(self.leaf_in_weight) != 2**depth:
-            raise ValueError(f"{2**depth - 1} nodes lead to {2**depth} leaves, got {len(self.leaf_in_weight)}")
+            raise checks.InputError(f"{2**depth - 1} nodes lead to {2**depth} leaves, got {len(self.leaf_in_weight)}")
 
     @classmethod
     def init(cls, rng, n_in, n_out, depth, leaf_width, activation="relu", dtype=np.float32):
@@ -119,15 +122,6 @@ class LeafFFF(Layer):
         depth : int, at least 0
         activation : {"relu", "gelu", "tanh", "identity"}
         dtype : float32 or float64
-
-        Returns
-        -------
-        LeafFFF
-
-        Raises
-        ------
-        TypeError, ValueError
-            If a size is no whole number or too small, or the activation or dtype is unknown.
         """
         checks.generator("rng", rng)
         n_in, n_out, l = (  # noqa: E741
@@ -163,57 +157,37 @@ class LeafFFF(Layer):
 
     # ------------------------------------------------------------------ soft: training
 
-    def forward(
-        self, x, temperature=1.0, transpose_prob=0.0, straight_through=False, noise=0.0, smooth_step=False, rng=None
-    ):
+    def forward(self, x, choices=None, rng=None):
         """Mix all leaves: FORWARD_T.
 
         Parameters
         ----------
         x : ndarray (..., n_in)
-        temperature : float, at least 1e-30
-            Divides the logits of the choices; towards 0, soft becomes hard.
-        transpose_prob : float in [0, 1]
-            Randomised child transposition: per sample and node, c becomes 1 - c with this probability
-            (the paper's section on overfragmentation; `region_leak` in the authors' package).
-        straight_through : bool
-            Compute with choices rounded to 0 or 1, differentiate as if they had not been
-            (Bengio, Leonard and Courville, arXiv 1308.3432).
-        noise : float, at least 0
-            Scale of logistic noise added to the logits, another draw per sample and node. At 1, a choice is above
-            1/2 with probability sigmoid(logit): the relaxed coin of the concrete distribution (Maddison, Mnih and Teh,
-            arXiv 1611.00712; Jang, Gu and Poole, arXiv 1611.01144). A tree that learns to be right in spite of it
-            pushes its logits away from 0, which is what hardening needs.
-        smooth_step : bool
-            Choices by `activations.smooth_step` instead of sigmoid: exactly 0 or 1 where |logit| >= 3, so that a
-            sample reaches, and trains, only some of the leaves.
-        rng : numpy.random.Generator, needed if noise > 0 or transpose_prob > 0
+        choices : Choices, optional
+            Temperature, noise and the like; by default `Choices()`, the paper's.
+        rng : numpy.random.Generator, needed for noise and transposition
 
         Returns
         -------
         y : ndarray (..., n_out)
         tape : LeafTape
-
-        Raises
-        ------
-        TypeError, ValueError
-            If `x` has another dtype or last axis than the layer, or an option is out of its range.
         """
         x, lead = self.as_rows(x)  # (B, I)
+        choices = checks.instance("choices", Choices() if choices is None else choices, Choices, "a Choices record")
         B, L, l = len(x), *self.leaf_in_bias.shape  # noqa: E741
-        scale = self._logit_scale(B, temperature, transpose_prob, rng)  # (B, N) or a number
+        scale = choices.logit_scale((B, L - 1), self.dtype, rng)  # (B, N) or a number
         logit = scale * (product(x, self.node_weight) + self.node_bias)  # (B, I) -> (B, N)
-        logit = self._disturb(logit, noise, rng)
-        choice, slope = choose(logit, smooth_step)
-        taken = goes_right(logit).astype(self.dtype) if straight_through else choice
-        mixture = mix(taken)  # (B, N) -> (B, L)
+        logit = choices.disturb(logit, rng)
+        choice, other, slope = choices.choose(logit)
+        right, left = choices.rounded(logit, choice, other)
+        mixture = mix(right, left)  # (B, N), (B, N) -> (B, L)
 
         leaf_logit = product(x, self._neurons(self.leaf_in_weight)).reshape(B, L, l)  # (B, I) -> (B, L, l)
         leaf_logit += self.leaf_in_bias  # in place: fresh memory costs more than the sum
         hidden = activations.get(self.activation).function(leaf_logit)
         folded = (hidden * mixture[:, :, None]).reshape(B, L * l)
         y = folded @ self._neurons(self.leaf_out_weight) + mixture @ self.leaf_out_bias  # (B, Ll) -> (B, O)
-        tape = LeafTape(x, lead, scale, logit, choice, slope, taken, mixture, leaf_logit, hidden)
+        tape = LeafTape(x, lead, scale, logit, choice, slope, right, left, mixture, leaf_logit, hidden)
         return y.reshape(*lead, self.n_out), tape
 
     def backward(self, tape, dy, dlogit=None, dchoice=None, dmixture=None, input_gradient=True):
@@ -236,12 +210,9 @@ class LeafFFF(Layer):
         grads : LeafFFF
             The gradient of every array.
         dx : ndarray (..., n_in), or None
-
-        Raises
-        ------
-        TypeError, ValueError
-            If a gradient has another dtype or shape than what it is the gradient of.
         """
+        tapes.check(self, tape, LeafTape)
+        tapes.check_origin(tape, self.leaf_in_weight[0, 0], self.leaf_in_bias[0, 0], tape.leaf_logit)
         dy = self.gradient_rows(dy, tape.lead)  # (B, O)
         B, L, l = tape.hidden.shape  # noqa: E741
         mixture = tape.mixture[:, :, None]
@@ -249,13 +220,13 @@ class LeafFFF(Layer):
         folded = (tape.hidden * mixture).reshape(B, L * l)
         dfolded = product(dy, self._neurons(self.leaf_out_weight)).reshape(B, L, l)
         dmix = np.einsum("bjl,bjl->bj", dfolded, tape.hidden) + dy @ self.leaf_out_bias.T
-        dmix = dmix + self._extra("dmixture", dmixture, tape.mixture)
+        dmix = dmix + tapes.further("dmixture", dmixture, tape.mixture)
         dfolded *= mixture  # in place, from here on the gradient of the leaves' logits
         dfolded *= activations.get(self.activation).derivative(tape.leaf_logit)
         dleaf_logit = dfolded.reshape(B, L * l)
 
-        dnode = mix_backward(tape.taken, tape.mixture, dmix) + self._extra("dchoice", dchoice, tape.choice)
-        dnode = dnode * tape.slope + self._extra("dlogit", dlogit, tape.logit)
+        dnode = mix_backward(tape.right, tape.left, tape.mixture, dmix) + tapes.further("dchoice", dchoice, tape.choice)
+        dnode = dnode * tape.slope + tapes.further("dlogit", dlogit, tape.logit)
         dnode = dnode * tape.scale  # (B, N)
 
         grads = LeafFFF(
@@ -315,42 +286,10 @@ class LeafFFF(Layer):
 
     # ------------------------------------------------------------------ helpers
 
-    def _logit_scale(self, B, temperature, transpose_prob, rng):
-        """1 / temperature, negated where the children change places: sigmoid(-z) = 1 - sigmoid(z)."""
-        scale = self.dtype.type(1 / checks.number("temperature", temperature, "[1e-30, inf)"))
-        if checks.number("transpose_prob", transpose_prob, "[0, 1]") == 0:
-            return scale
-        transposed = checks.generator("rng", rng).random((B, len(self.node_weight))) < transpose_prob
-        return np.where(transposed, -scale, scale)
-
-    def _disturb(self, logit, noise, rng):
-        """Add `noise` times a logistic variable: the logit of a uniform number."""
-        if checks.number("noise", noise, "[0, inf)") == 0:
-            return logit
-        u = np.maximum(checks.generator("rng", rng).random(logit.shape, np.float32), 2**-25)  # neither 0 nor 1
-        return logit + self.dtype.type(noise) * np.log(u / (1 - u))
-
     @staticmethod
     def _neurons(leaf_weight):
         """All leaves' neurons as rows of one matrix, (L, l, I) -> (Ll, I)."""
         return leaf_weight.reshape(-1, leaf_weight.shape[-1])
-
-    def _extra(self, name, gradient, like):
-        """Return a further loss's gradient, checked, or 0."""
-        return 0 if gradient is None else checks.array(name, gradient, like.shape, self.dtype)
-
-
-def goes_right(logit):
-    """c >= 1/2, that is logit >= 0: Algorithm 1 of the first paper. NaN goes left."""
-    return logit.real >= 0
-
-
-def choose(logit, smooth_step=False):
-    """Weight of the right child, and its derivative with respect to the logit: (B, N) -> (B, N), (B, N)."""
-    if smooth_step:
-        return activations.smooth_step(logit), activations.smooth_step_derivative(logit)
-    c = activations.sigmoid(logit)
-    return c, c * (1 - c)
 
 
 def product(x, neurons):
@@ -359,49 +298,3 @@ def product(x, neurons):
     So what follows, elementwise or along the leaves, runs over contiguous samples, which is faster.
     """
     return (neurons @ x.T).T
-
-
-def mix(choice):
-    """Weights of the leaves, level by level: a child's mass is its parent's times c (right) or 1 - c (left).
-
-    Parameters
-    ----------
-    choice : ndarray (B, N)
-
-    Returns
-    -------
-    mixture : ndarray (B, N + 1)
-    """
-    B = len(choice)
-    mass = np.ones((B, 1), choice.dtype)
-    for k in range(tree.depth_of(choice.shape[1])):
-        c = choice[:, tree.level(k)]  # (B, 2^k)
-        children = np.empty((B, 2 ** (k + 1)), choice.dtype, order="F")
-        children[:, 0::2], children[:, 1::2] = mass * (1 - c), mass * c
-        mass = children
-    return mass
-
-
-def mix_backward(choice, mixture, dmixture):
-    """Gradient of `mix`, from the leaves up; no level was stored, a parent's mass is the sum of its children's.
-
-    left = p (1 - c), right = p c  =>  dp = (1 - c) dleft + c dright,  dc = p (dright - dleft)
-
-    Parameters
-    ----------
-    choice : ndarray (B, N)
-    mixture, dmixture : ndarray (B, N + 1)
-
-    Returns
-    -------
-    dchoice : ndarray (B, N)
-    """
-    mass, dmass = mixture, dmixture
-    dchoice = np.empty_like(choice)
-    for k in reversed(range(tree.depth_of(choice.shape[1]))):
-        c = choice[:, tree.level(k)]  # (B, 2^k)
-        mass = mass[:, 0::2] + mass[:, 1::2]
-        dleft, dright = dmass[:, 0::2], dmass[:, 1::2]
-        dchoice[:, tree.level(k)] = mass * (dright - dleft)
-        dmass = (1 - c) * dleft + c * dright
-    return dchoice

@@ -15,52 +15,9 @@ from typing import ClassVar
 import numpy as np
 
 from .. import checks
-from . import activations
+from . import activations, gate, tapes
+from .gate import MoETape
 from .record import Layer, uniform
-
-NOISE_FLOOR = 0.01  # added to the noise's deviation, as in the authors' code: equation 9 divides by it
-
-
-@dataclass(frozen=True, eq=False)
-class MoETape:
-    """What the forward pass keeps for the backward pass, and for losses on the gate.
-
-    Attributes
-    ----------
-    x : ndarray (B, I)
-        The input, leading axes flattened into B.
-    lead : tuple of int
-        Those leading axes.
-    clean : ndarray (B, E)
-        Scores without noise.
-    noise_logit : ndarray (B, E), or None
-        What decides the noise's standard deviation; None without noise, in inference.
-    noise : ndarray (B, E), or None
-        Standard normal draws.
-    order : ndarray of int (B, E)
-        The experts by falling score, noise included; the first k compute.
-    score : ndarray (B, E)
-        H(x) of equation 4.
-    gates : ndarray (B, E)
-        G(x) of equation 3: 0 where an expert does not compute, every row sums to 1.
-    load : ndarray (B, E), or None
-        P(x, i) of equation 9: how probable it is that an expert computes if its own noise is drawn again. None
-        without noise.
-    logit, hidden : ndarray (B, k, e)
-        Neurons of the chosen experts before and after the activation, in the order of `order`.
-    """
-
-    x: np.ndarray
-    lead: tuple
-    clean: np.ndarray
-    noise_logit: np.ndarray | None
-    noise: np.ndarray | None
-    order: np.ndarray
-    score: np.ndarray
-    gates: np.ndarray
-    load: np.ndarray | None
-    logit: np.ndarray
-    hidden: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +38,8 @@ class MoE(Layer):
     Raises
     ------
     TypeError, ValueError
-        If the arrays differ in dtype or do not fit together, or k is out of its range.
+        If the arrays differ in dtype or do not fit together, or k is out of its range. So do the methods, if what they
+        are given does not fit.
 
     Notes
     -----
@@ -135,11 +93,6 @@ class MoE(Layer):
         Returns
         -------
         MoE
-
-        Raises
-        ------
-        TypeError, ValueError
-            If a size is no whole number or out of its range, or the activation or dtype is unknown.
         """
         checks.generator("rng", rng)
         sizes = {"n_in": n_in, "n_out": n_out, "n_experts": n_experts, "expert_width": expert_width}
@@ -184,26 +137,16 @@ class MoE(Layer):
         -------
         y : ndarray (..., n_out)
         tape : MoETape
-
-        Raises
-        ------
-        TypeError, ValueError
-            If `x` has another dtype or last axis than the layer, or `rng` is no generator.
         """
         x, lead = self.as_rows(x)  # (B, I)
-        clean = score = x @ self.gate_weight.T  # (B, I) -> (B, E)
-        noise_logit = noise = None
-        if rng is not None:
-            noise_logit = x @ self.noise_weight.T
-            noise = checks.generator("rng", rng).standard_normal(clean.shape).astype(clean.real.dtype)
-            score = clean + noise * deviation(noise_logit)
+        clean, noise_logit, noise, score = self._scores(x, rng)  # (B, I) -> four of (B, E)
         order = np.argsort(-score.real, axis=1, kind="stable")  # of equals, the first; NaN last
-        gates = top_softmax(score, order[:, : self.k])
-        load = None if noise is None else self._load(clean, noise_logit, score, order)
+        gates = gate.top_softmax(score, order[:, : self.k])
+        load = None if noise is None else gate.load(clean, noise_logit, score, order, self.k)
 
         logit = np.empty((len(x), self.k, self.expert_in_bias.shape[1]), self.dtype)  # (B, k, e)
         hidden, y = np.empty_like(logit), np.zeros((len(x), self.n_out), self.dtype)
-        for j, row, place in self._visits(order):
+        for j, row, place in self._visits(order):  # an expert at a time, with the b rows that chose it
             logit[row, place] = x[row] @ self.expert_in_weight[j].T + self.expert_in_bias[j]  # (b, I) -> (b, e)
             hidden[row, place] = activations.get(self.activation).function(logit[row, place])
             out = hidden[row, place] @ self.expert_out_weight[j] + self.expert_out_bias[j]  # (b, e) -> (b, O)
@@ -220,7 +163,7 @@ class MoE(Layer):
             As `forward` returned it.
         dy : ndarray (..., n_out)
         dgates, dload : ndarray (B, E), optional
-            Gradients of further losses with respect to `tape.gates` and `tape.load`; see `balance`.
+            Gradients of further losses with respect to `tape.gates` and `tape.load`; see `losses.expert_balance`.
         input_gradient : bool
             False saves what is behind `dx`, a first layer does not need it.
 
@@ -229,21 +172,22 @@ class MoE(Layer):
         grads : MoE
             The gradient of every array.
         dx : ndarray (..., n_in), or None
-
-        Raises
-        ------
-        TypeError, ValueError
-            If a gradient has another dtype or shape than what it is the gradient of, or there was no noise and
-            so no load.
         """
+        self._check_tape(tape)
         dy = self.gradient_rows(dy, tape.lead)  # (B, O)
-        experts, dout_dgates, dx = self._backward_experts(tape, dy)
-        if dgates is not None:
-            dout_dgates = dout_dgates + checks.array("dgates", dgates, tape.gates.shape, self.dtype)
-        inner = (tape.gates * dout_dgates).sum(1, keepdims=True)
-        dscore = tape.gates * (dout_dgates - inner)  # softmax; 0 where an expert did not compute
-        dclean, dsigma = self._backward_load(tape, dload, dscore)
-        dclean, dnoise = dclean + dscore, np.zeros_like(dscore)
+        experts, dgate, dx = self._backward_experts(tape, dy)  # dy by way of the outputs
+        dgate = dgate + tapes.further("dgates", dgates, tape.gates)
+        dscore = gate.top_softmax_backward(tape.gates, dgate)  # (B, E)
+        dclean = dsigma = 0
+        if dload is not None:
+            if tape.load is None:
+                raise checks.InputError(
+                    "without noise there is no load to differentiate; give rng to forward, or no dload"
+                )
+            dload = tapes.further("dload", dload, tape.load)
+            dclean, dsigma, dthreshold = gate.load_backward(tape, dload, self.k)
+            dscore = dscore + dthreshold
+        dclean, dnoise = dclean + dscore, np.zeros_like(dscore)  # score = clean + noise deviation(noise_logit)
         if tape.noise is not None:
             dnoise = (dsigma + dscore * tape.noise) * activations.sigmoid(tape.noise_logit)
         grads = MoE(
@@ -252,7 +196,7 @@ class MoE(Layer):
         )  # fmt: skip
         if not input_gradient:
             return grads, None
-        dx += dclean @ self.gate_weight + dnoise @ self.noise_weight
+        dx = dx + dclean @ self.gate_weight + dnoise @ self.noise_weight
         return grads, dx.reshape(*tape.lead, self.n_in)
 
     def forward_hard(self, x):
@@ -286,6 +230,15 @@ class MoE(Layer):
 
     # ------------------------------------------------------------------ helpers
 
+    def _scores(self, x, rng):
+        """Equation 4: scores without noise, what decides its deviation, the draws, and scores with it."""
+        clean = x @ self.gate_weight.T  # (B, I) -> (B, E)
+        if rng is None:
+            return clean, None, None, clean
+        noise_logit = x @ self.noise_weight.T
+        noise = checks.generator("rng", rng).standard_normal(clean.shape).astype(clean.real.dtype)
+        return clean, noise_logit, noise, clean + noise * gate.deviation(noise_logit)
+
     def _visits(self, order):
         """For each expert, its number, the rows that chose it, and at which place."""
         for j in range(self.n_experts):
@@ -298,107 +251,23 @@ class MoE(Layer):
         grads = {name: np.zeros_like(array) for name, array in self.arrays().items() if name.startswith("expert")}
         dgates, dx = np.zeros_like(tape.gates), np.zeros_like(tape.x)
         for j, row, place in self._visits(tape.order):
-            hidden, gate = tape.hidden[row, place], tape.gates[row, j, None]
+            hidden, share = tape.hidden[row, place], tape.gates[row, j, None]
             dhidden = dy[row] @ self.expert_out_weight[j].T  # (b, O) -> (b, e), not yet times the gate
             dgates[row, j] = (dhidden * hidden).sum(1) + dy[row] @ self.expert_out_bias[j]
-            dlogit = gate * dhidden * activations.get(self.activation).derivative(tape.logit[row, place])
-            grads["expert_out_weight"][j] = (gate * hidden).T @ dy[row]
-            grads["expert_out_bias"][j] = (gate * dy[row]).sum(0)
+            dlogit = share * dhidden * activations.get(self.activation).derivative(tape.logit[row, place])
+            grads["expert_out_weight"][j] = (share * hidden).T @ dy[row]
+            grads["expert_out_bias"][j] = (share * dy[row]).sum(0)
             grads["expert_in_weight"][j] = dlogit.T @ tape.x[row]
             grads["expert_in_bias"][j] = dlogit.sum(0)
             dx[row] += dlogit @ self.expert_in_weight[j]
         return grads, dgates, dx
 
-    def _rival(self, order):
-        """Which expert's score an expert has to beat: the k-th best of the others, (B, E); needs k < E."""
-        place = np.argsort(order, axis=1)  # of each expert
-        return np.where(place < self.k, order[:, self.k, None], order[:, self.k - 1, None])
-
-    def _load(self, clean, noise_logit, score, order):
-        """Equation 9; 1 where all experts compute."""
-        from scipy.special import ndtr  # imported where needed: `import fffref` stays quick
-
-        if self.k == self.n_experts:
-            return np.ones_like(clean)
-        threshold = np.take_along_axis(score, self._rival(order), 1)
-        return ndtr((clean - threshold) / deviation(noise_logit))
-
-    def _backward_load(self, tape, dload, dscore):
-        """Gradients of equation 9: of the clean scores and deviations; that of the rivals' scores joins `dscore`."""
-        if dload is None:
-            return np.zeros_like(tape.clean), np.zeros_like(tape.clean)
-        if tape.load is None:
-            raise ValueError("without noise there is no load to differentiate; give rng to forward, or leave dload out")
-        dload = checks.array("dload", dload, tape.load.shape, self.dtype)
-        if self.k == self.n_experts:
-            return np.zeros_like(dload), np.zeros_like(dload)
-        rival, sigma = self._rival(tape.order), deviation(tape.noise_logit)
-        u = (tape.clean - np.take_along_axis(tape.score, rival, 1)) / sigma
-        dclean = dload * np.exp(-u * u / 2) / (self.dtype.type(activations.SQRT_2PI) * sigma)
-        np.subtract.at(dscore, (np.arange(len(rival))[:, None], rival), dclean)
-        return dclean, -dclean * u
-
-
-def deviation(noise_logit):
-    """Standard deviation of the noise: softplus, safe at both ends, and a floor."""
-    e = np.exp(np.where(noise_logit.real < 0, noise_logit, -noise_logit))
-    return np.where(noise_logit.real < 0, 0, noise_logit) + np.log1p(e) + noise_logit.dtype.type(NOISE_FLOOR)
-
-
-def top_softmax(score, chosen):
-    """Equations 3 and 5: softmax over the chosen entries of each row, 0 elsewhere.
-
-    Parameters
-    ----------
-    score : ndarray (B, E)
-    chosen : ndarray of int (B, k)
-        The best first.
-
-    Returns
-    -------
-    gates : ndarray (B, E)
-    """
-    best = np.take_along_axis(score, chosen, 1)
-    exp = np.exp(best - best[:, :1].real)  # cannot overflow
-    gates = np.zeros_like(score)
-    np.put_along_axis(gates, chosen, exp / exp.sum(1, keepdims=True), 1)
-    return gates
-
-
-def balance(weight):
-    """How unevenly a batch is spread over the experts: 0 if evenly.
-
-    Of `tape.gates`, it is the importance loss (equations 6 and 7); of `tape.load`, the load loss (10 and 11). The
-    paper weights both by 0.1.
-
-    Parameters
-    ----------
-    weight : ndarray (B, E)
-
-    Returns
-    -------
-    value : scalar
-    dweight : ndarray (B, E)
-        For `MoE.backward(..., dgates=...)` or `dload=...`.
-
-    Raises
-    ------
-    TypeError
-        If `weight` is no floating array.
-
-    Notes
-    -----
-    The squared coefficient of variation of the experts' totals t_i = sum_b weight_bi, with T = sum_i t_i,
-
-        CV^2 = E sum_i t_i^2 / T^2 - 1,   d/dweight_bi = 2 E (t_i T - sum_j t_j^2) / T^3,
-
-    which is 0 for an empty batch.
-    """
-    checks.floating("weight", weight)
-    E = weight.shape[1]
-    totals = weight.sum(0)  # (E,)
-    T, squares = totals.sum(), (totals * totals).sum()
-    if len(weight) == 0:
-        return weight.dtype.type(0), np.zeros_like(weight)
-    slope = 2 * E * (totals * T - squares) / T**3
-    return E * squares / T**2 - 1, np.tile(slope, (len(weight), 1)).astype(weight.dtype)
+    def _check_tape(self, tape):
+        """Refuse what `forward` of this layer did not return."""
+        tapes.check(self, tape, MoETape, k=self.k)
+        tapes.check_range("order", tape.order, self.n_experts)
+        if len({part is None for part in (tape.noise_logit, tape.noise, tape.load)}) > 1:
+            raise checks.InputError(f"the tape must have all of noise_logit, noise and load, or none; {tapes.ADVICE}")
+        if len(tape.x):
+            j = tape.order[0, 0]
+            tapes.check_origin(tape, self.expert_in_weight[j, 0], self.expert_in_bias[j, 0], tape.logit)

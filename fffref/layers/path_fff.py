@@ -14,7 +14,7 @@ from typing import ClassVar
 import numpy as np
 
 from .. import checks
-from . import activations, tree
+from . import activations, tapes, tree
 from .record import Layer, uniform
 
 
@@ -40,6 +40,8 @@ class PathTape:
     logit: np.ndarray
     hidden: np.ndarray
 
+    SHAPES: ClassVar[dict[str, str]] = {"x": "BI", "node": "BV:int", "logit": "BV", "hidden": "BV"}  # V = K D visits
+
 
 @dataclass(frozen=True, eq=False)
 class PathFFF(Layer):
@@ -56,7 +58,7 @@ class PathFFF(Layer):
     Raises
     ------
     TypeError, ValueError
-        If the arrays differ in dtype or do not fit together.
+        If the arrays differ in dtype or do not fit together. So do the methods, if what they are given does not fit.
 
     Notes
     -----
@@ -82,8 +84,8 @@ class PathFFF(Layer):
 
     def __post_init__(self):
         super().__post_init__()
-        if tree.depth_of(self.in_bias.shape[1]) == 0 or len(self.in_bias) == 0:
-            raise ValueError(f"a PathFFF has at least one tree of one neuron, got {self.in_bias.shape}")
+        if tree.depth_of(self.in_bias.shape[1]) == 0 or self.in_bias.shape[0] == 0:
+            raise checks.InputError(f"a PathFFF has at least one tree of one neuron, got {self.in_bias.shape}")
 
     @classmethod
     def init(cls, rng, n_in, n_out, depth, n_trees=1, activation="gelu", dtype=np.float32):
@@ -97,15 +99,6 @@ class PathFFF(Layer):
             Number of choices; a path has one neuron more.
         activation : {"gelu", "relu", "tanh", "identity"}
         dtype : float32 or float64
-
-        Returns
-        -------
-        PathFFF
-
-        Raises
-        ------
-        TypeError, ValueError
-            If a size is no whole number or too small, or the activation or dtype is unknown.
         """
         checks.generator("rng", rng)
         n_in, n_out, K = (
@@ -151,11 +144,6 @@ class PathFFF(Layer):
         -------
         y : ndarray (..., n_out)
         tape : PathTape
-
-        Raises
-        ------
-        TypeError, ValueError
-            If `x` has another dtype or last axis than the layer.
         """
         x, lead = self.as_rows(x)  # (B, I)
         node, logit = self._visit(x)  # (B, I) -> (B, KD), (B, KD)
@@ -163,7 +151,7 @@ class PathFFF(Layer):
         y = self._on_path(node, hidden) @ self._neurons(self.out_weight)  # (B, KM) @ (KM, O)
         return y.reshape(*lead, self.n_out), PathTape(x, lead, node, logit, hidden)
 
-    def backward(self, tape, dy, input_gradient=True):
+    def backward(self, tape, dy, input_gradient=True, route_gradient=None):
         """Gradients of a loss, given its gradient with respect to the output; zero for neurons not visited.
 
         Parameters
@@ -173,6 +161,8 @@ class PathFFF(Layer):
         dy : ndarray (..., n_out)
         input_gradient : bool
             False saves the work behind `dx`, a first layer does not need it.
+        route_gradient : {None, "straight-through"}
+            What a logit is to blame for beside its own neuron: nothing, or where it sends the sample.
 
         Returns
         -------
@@ -180,19 +170,34 @@ class PathFFF(Layer):
             The gradient of every array.
         dx : ndarray (..., n_in), or None
 
-        Raises
-        ------
-        TypeError, ValueError
-            If `dy` has another dtype or shape than the output had.
+        Notes
+        -----
+        A decision is a step, whose derivative is 0. Straight-through, the decision at node n_t of the path counts as
+        the sigmoid of its logit: with R_t and L_t what the subtrees under its right and left child give for this
+        sample, each by its own hard path,
+
+            d y / d z_t += sigmoid'(z_t) (R_t - L_t).
+
+        So it is the exact gradient, at the point itself, of the surrogate
+
+            y + sum over trees and t < depth of (sigmoid(z_t) - s_t) (R_t - L_t),
+
+        in which s_t, the value of sigmoid(z_t), and R_t and L_t are constants; neurons that are not visited have none.
+        One of the two subtrees was visited, the other is now: depth (depth + 1) / 2 visits more for each tree.
         """
+        checks.one_of("route_gradient", route_gradient, (None, "straight-through"))
+        self.check_tape(tape)
         dy = self.gradient_rows(dy, tape.lead)  # (B, O)
         out_weight = self._neurons(self.out_weight)
         dhidden = np.empty_like(tape.hidden)
-        for t, node in enumerate(tape.node.T):
+        for t, node in enumerate(tape.node.T):  # a visit of every sample at a time: (B, O), (B, O) -> (B,)
             dhidden[:, t] = np.einsum("bo,bo->b", dy, out_weight[node])
         dlogit = dhidden * activations.get(self.activation).derivative(tape.logit)
+        if route_gradient is not None:
+            slope = activations.sigmoid(tape.logit) * activations.mirrored_sigmoid(tape.logit)
+            dlogit = dlogit + slope * self._right_less_left(tape, dy, dhidden)
 
-        dlogit = self._on_path(tape.node, dlogit)  # (B, KM), sparse
+        dlogit = self._on_path(tape.node, dlogit)  # (B, KD) -> (B, KM), sparse
         grads = PathFFF(
             in_weight=(dlogit.T @ tape.x).reshape(self.in_weight.shape),
             in_bias=(dlogit.T @ np.ones(len(dy), self.dtype)).reshape(self.in_bias.shape),
@@ -231,6 +236,37 @@ class PathFFF(Layer):
         x, lead = self.as_rows(x)
         node = self._visit(x)[0].reshape(*lead, self.n_trees, self.depth + 1)
         return node - self.in_bias.shape[1] * np.arange(self.n_trees)[:, None]
+
+    def _right_less_left(self, tape, dy, dhidden):
+        """dy . (R_t - L_t) for every visit, 0 at the bottom: (B, KD)."""
+        K, D = self.n_trees, self.depth + 1
+        shape = len(tape.x), K, D
+        gains = (tape.hidden * dhidden).reshape(shape)  # what each visited neuron contributes to dy . y
+        went_right = goes_right(tape.logit).reshape(shape)
+        below = gains[..., ::-1].cumsum(-1)[..., ::-1] - gains  # of the subtree taken: the rest of the path
+        other = np.zeros_like(gains)
+        for k in range(K):
+            node = tape.node.reshape(shape)[:, k] - k * self.in_bias.shape[1]  # (B, D), counted in the tree
+            for t in range(D - 1):
+                sibling = 2 * node[:, t] + 2 - went_right[:, k, t]  # the child not taken
+                other[:, k, t] = self._gain_below(tape.x, dy, k, sibling, D - 1 - t)
+        return np.where(went_right, below - other, other - below).reshape(len(tape.x), K * D)
+
+    def _gain_below(self, x, dy, k, node, levels):
+        """dy . output of the subtree under a node of tree k, a node a sample: (B,)."""
+        gain = np.zeros(len(x), x.dtype)
+        for _ in range(levels):
+            logit = np.einsum("bi,bi->b", x, self.in_weight[k, node]) + self.in_bias[k, node]
+            hidden = activations.get(self.activation).function(logit)
+            gain += hidden * np.einsum("bo,bo->b", dy, self.out_weight[k, node])
+            node = 2 * node + 1 + goes_right(logit)
+        return gain
+
+    def check_tape(self, tape):
+        """Refuse what `forward`, the layer's own or the compiled one, did not return for this layer."""
+        tapes.check(self, tape, PathTape, V=self.neurons_engaged)
+        tapes.check_range("node", tape.node, self.neurons_stored)
+        tapes.check_origin(tape, self.in_weight[0, 0], self.in_bias[0, 0], tape.logit)
 
     def _visit(self, x):
         """Descend every tree; nodes are counted over all trees: (B, I) -> (B, KD), (B, KD)."""

@@ -1,9 +1,10 @@
-"""What all layers share: a layer is a frozen record of arrays, and a gradient is the same record.
+"""What layers and models share: a record of arrays, records and tuples of records; a gradient is the same record.
 
 There is no registry of parameters and no hidden state. Whatever walks the parameters (an optimiser, a
-checkpoint, a gradient check) walks `arrays()`.
+checkpoint, a gradient check) walks `arrays()`, whose names have dots where records nest: "blocks.3.ff.in_weight".
 """
 
+import math
 from dataclasses import dataclass, fields, replace
 from typing import ClassVar
 
@@ -13,45 +14,144 @@ from .. import checks
 from . import activations
 
 CACHE_LINE = 64  # bytes
+OPTIONS = (str, int, float, bool, type(None))
 
 
 @dataclass(frozen=True, eq=False)
-class Layer:
-    """A record of arrays whose shapes are spelled with one letter per dimension.
+class Rows:
+    """An array that is zero but for some of its rows: what stands in a gradient record for neurons that were visited.
 
-    Letters: I inputs, O outputs, N routing nodes, L leaves, l leaf width, K trees, M neurons of a tree,
-    w width of a dense net, E experts, e expert width.
+    Parameters
+    ----------
+    index : ndarray of int (V,)
+        The rows, ascending, counted over all leading axes: neuron n of tree k is k M + n.
+    values : ndarray (V, ...)
+        What they hold.
+    shape : tuple of int
+        Of the whole array. Its last axes are those of a row, `values.shape[1:]`; the axes before count rows.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the three do not fit together.
     """
 
-    SHAPES: ClassVar[dict[str, str]]
+    index: np.ndarray
+    values: np.ndarray
+    shape: tuple
 
     def __post_init__(self):
-        """Refuse arrays that do not fit together, at the moment they are put together."""
-        activations.get(self.activation)
+        tail = self.values.shape[1:]
+        lead = self.shape[: len(self.shape) - len(tail)]
+        if len(lead) == 0 or tuple(self.shape[len(lead) :]) != tail:
+            raise checks.InputError(f"values {self.values.shape} are no rows of an array of shape {self.shape}")
+        checks.array("index", self.index, self.values.shape[:1], np.intp)
+        n = math.prod(lead)
+        if len(self.index) and not (self.index[0] >= 0 and self.index[-1] < n and (np.diff(self.index) > 0).all()):
+            raise checks.InputError(
+                f"index must ascend within 0 to {n - 1}, each row once; add up rows that occur twice"
+            )
+
+    @property
+    def dtype(self):
+        """That of the values."""
+        return self.values.dtype
+
+    @property
+    def size(self):
+        """Number of entries of the whole array."""
+        return math.prod(self.shape)
+
+    def __len__(self):
+        """Length of the whole array's first axis."""
+        return self.shape[0]
+
+    def rows_of(self, array):
+        """View `array`, of the shape of the whole, as rows: (..., I) -> (n, I)."""
+        return array.reshape(-1, *self.values.shape[1:])
+
+    def dense(self):
+        """Return the whole array, zeros included."""
+        whole = np.zeros(self.shape, self.dtype)
+        self.rows_of(whole)[self.index] = self.values
+        return whole
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """A frozen record whose fields are arrays (or `Rows`), records, tuples of records, or options.
+
+    All arrays, at whatever depth, have one dtype. An option is a str, int, float, bool or None.
+    A subclass may spell the shapes of its arrays with one letter per dimension; equal letters are equal lengths.
+
+    Raises
+    ------
+    TypeError
+        If a field is none of these, or an array is masked, a matrix, of a foreign byte order or of another dtype.
+    ValueError
+        If arrays do not fit together.
+    """
+
+    SHAPES: ClassVar[dict[str, str]] = {}
+
+    def __post_init__(self):
+        """Refuse what does not fit together, at the moment it is put together."""
         for name in self.SHAPES:
-            if not isinstance(getattr(self, name), np.ndarray):
-                raise TypeError(f"{name} must be a NumPy array, got {type(getattr(self, name)).__name__}")
-        checks.dtype(self.dtype)
+            if not isinstance(getattr(self, name), (np.ndarray, Rows)):
+                raise checks.InputTypeError(f"{name} must be a NumPy array, got {type(getattr(self, name)).__name__}")
+        for name, value in self._fields():
+            _check_field(name, value)
+            for part in _parts(value):
+                if part.dtype not in (self.dtype, None):
+                    raise checks.InputTypeError(
+                        f"{name} must have dtype {self.dtype}, got {part.dtype}; convert one side"
+                    )
         sizes = {}
         for name, letters in self.SHAPES.items():
-            array = getattr(self, name)
-            checks.array(name, array, tuple(sizes.get(letter) for letter in letters), self.dtype)
-            sizes.update(zip(letters, array.shape, strict=True))
+            shape = getattr(self, name).shape
+            _check_shape(name, shape, tuple(sizes.get(letter) for letter in letters))
+            sizes.update(zip(letters, shape, strict=True))
 
     def arrays(self):
-        """Return the parameters, a dict from field name to array, in the order of the fields."""
-        return {name: getattr(self, name) for name in self.SHAPES}
+        """Return the parameters, a dict from dotted name to array, in the order of the fields."""
+        found = {}
+        for name, value in self._fields():
+            if isinstance(value, (np.ndarray, Rows)):
+                found[name] = value
+            for inner, record in _nested(name, value):
+                found |= {f"{inner}.{key}": array for key, array in record.arrays().items()}
+        return found
 
     def options(self):
-        """Return the fields that are not arrays, such as the activation's name."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in self.SHAPES}
+        """Return what is no array, such as the activation's name; a dict from dotted name to value."""
+        found = {}
+        for name, value in self._fields():
+            if isinstance(value, OPTIONS):
+                found[name] = value
+            for inner, record in _nested(name, value):
+                found |= {f"{inner}.{key}": option for key, option in record.options().items()}
+        return found
+
+    def with_arrays(self, arrays):
+        """Return a record that has these arrays, a dict by dotted name, in place of its own of these names."""
+        unknown = arrays.keys() - self.arrays().keys()
+        if unknown:
+            raise checks.InputError(f"{type(self).__name__} has no arrays {', '.join(sorted(unknown))}")
+        return self._with(arrays)
 
     def map(self, function, *others):
-        """Return a layer whose every array is `function(own, *same arrays of others)`."""
-        return replace(self, **{
-            name: function(array, *(getattr(other, name) for other in others))
-            for name, array in self.arrays().items()
+        """Return a record whose every array is `function(array, *those of the same name in others)`.
+
+        Where another record holds `Rows`, the function gets the `Rows`.
+        """
+        others = [other.arrays() for other in others]
+        return self._with({
+            name: function(array, *(other[name] for other in others)) for name, array in self.arrays().items()
         })  # fmt: skip
+
+    def dense(self):
+        """Return the record with arrays where it has `Rows`."""
+        return self.map(lambda array: array.dense() if isinstance(array, Rows) else array)
 
     def astype(self, dtype):
         """Return a copy in float32, float64, or complex128 (for complex-step derivatives)."""
@@ -63,6 +163,98 @@ class Layer:
         return self.map(aligned)
 
     @property
+    def dtype(self):
+        """The one dtype of all arrays, and of all inputs and outputs; None where there is no array."""
+        for _, value in self._fields():
+            for part in _parts(value):
+                if part.dtype is not None:
+                    return part.dtype
+        return None
+
+    @property
+    def n_parameters(self):
+        """Number of scalars in all arrays."""
+        return sum(array.size for array in self.arrays().values())
+
+    def _fields(self):
+        """Names and values of the fields, in their order."""
+        return [(f.name, getattr(self, f.name)) for f in fields(self)]
+
+    def _with(self, arrays):
+        """As `with_arrays`, for names that are known to be there."""
+        changes, nested = {}, {}
+        for name, array in arrays.items():
+            first, _, rest = name.partition(".")
+            if rest:
+                nested.setdefault(first, {})[rest] = array
+            else:
+                changes[first] = array
+        for name, inner in nested.items():
+            value = getattr(self, name)
+            if isinstance(value, Record):
+                changes[name] = value._with(inner)
+                continue
+            parts = [{} for _ in value]
+            for key, array in inner.items():
+                i, _, rest = key.partition(".")
+                parts[int(i)][rest] = array
+            changes[name] = tuple(record._with(part) for record, part in zip(value, parts, strict=True))
+        return replace(self, **changes)
+
+
+def _parts(value):
+    """The arrays or records that a field holds; nothing for an option."""
+    if isinstance(value, OPTIONS):
+        return ()
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _check_field(name, value):
+    """Refuse a field that no record can have."""
+    if isinstance(value, (np.ma.MaskedArray, np.matrix)):
+        raise checks.InputTypeError(
+            f"{name} must be a plain NumPy array, got a {type(value).__name__}; pass np.asarray(its data)"
+        )
+    if isinstance(value, (np.ndarray, Rows)):
+        checks.dtype(value.dtype)
+        return
+    nested = value if isinstance(value, tuple) else (value,)
+    if not isinstance(value, OPTIONS) and not all(isinstance(record, Record) for record in nested):
+        raise checks.InputTypeError(
+            f"{name} must be a NumPy array, a record, a tuple of records, or one of str, int, float, bool and None, "
+            f"got {type(value).__name__}"
+        )
+
+
+def _check_shape(name, shape, wanted):
+    """Refuse a shape that differs from the wanted one, where None is any length."""
+    if len(shape) != len(wanted) or any(w not in (None, n) for w, n in zip(wanted, shape, strict=True)):
+        lengths = ", ".join("any" if w is None else str(w) for w in wanted)
+        raise checks.InputError(f"{name} must have shape ({lengths}), got {shape}")
+
+
+def _nested(name, value):
+    """Dotted names and records that a field holds."""
+    if isinstance(value, Record):
+        return [(name, value)]
+    if isinstance(value, tuple):
+        return [(f"{name}.{i}", record) for i, record in enumerate(value)]
+    return []
+
+
+@dataclass(frozen=True, eq=False)
+class Layer(Record):
+    """A record of arrays that turns rows into rows.
+
+    Letters of SHAPES: I inputs, O outputs, N routing nodes, L leaves, l leaf width, K trees, M neurons of a tree,
+    w width of a dense net, E experts, e expert width.
+    """
+
+    def __post_init__(self):
+        activations.get(self.activation)
+        super().__post_init__()
+
+    @property
     def sizes(self):
         """The length of every dimension, a dict from its letter."""
         return {
@@ -70,11 +262,6 @@ class Layer:
             for name, letters in self.SHAPES.items()
             for letter, size in zip(letters, getattr(self, name).shape, strict=True)
         }
-
-    @property
-    def dtype(self):
-        """The one dtype of all arrays, and of all inputs and outputs."""
-        return getattr(self, next(iter(self.SHAPES))).dtype
 
     @property
     def n_in(self):
@@ -85,11 +272,6 @@ class Layer:
     def n_out(self):
         """Number of outputs."""
         return self.sizes["O"]
-
-    @property
-    def n_parameters(self):
-        """Number of scalars in all arrays."""
-        return sum(array.size for array in self.arrays().values())
 
     def as_rows(self, x):
         """Check `x (..., n_in)`; return it as rows `(B, n_in)` and its leading shape."""

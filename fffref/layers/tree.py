@@ -28,7 +28,7 @@ def depth_of(n_nodes):
     """Inverse of `n_nodes`; refuses a number that is not 2^depth - 1."""
     depth = (n_nodes + 1).bit_length() - 1
     if n_nodes + 1 != 2**depth:
-        raise ValueError(f"a complete binary tree has 2**depth - 1 nodes (0, 1, 3, 7, ...), got {n_nodes}")
+        raise checks.InputError(f"a complete binary tree has 2**depth - 1 nodes (0, 1, 3, 7, ...), got {n_nodes}")
     return depth
 
 
@@ -40,7 +40,7 @@ def children(node):
 def parent(node):
     """The node whose child this is; the root has none."""
     if np.any(np.asarray(node) < 1):
-        raise ValueError("the root (node 0) has no parent")
+        raise checks.InputError("the root (node 0) has no parent")
     return (node - 1) // 2
 
 

@@ -1,214 +1,35 @@
-"""UltraFastBERT, whole: the encoder for masked words that the second paper trained, and its dense twin; inference only.
+"""UltraFastBERT, whole: the encoder for masked words that the second paper trained, and its dense twin.
 
-Plain NumPy, a function is a formula. The FF layers are the layers of this package, as they are or compiled. Tokens of
-all sequences are rows of one matrix, because only attention looks at more than one of them.
-
-# B sequences, S positions, R = B S rows, H hidden width, h heads of width d = H / h, V words
+A `Transformer` that is not causal, read from and written to the form in which it was released.
 
 References: P. Belcak and R. Wattenhofer, "Exponentially Faster Language Modelling", arXiv 2311.10770, 2023;
 J. Geiping and T. Goldstein, "Cramming: Training a Language Model on a Single GPU in One Day", arXiv 2212.14034, 2022.
 """
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 
 from .. import checks
 from ..formats import ultrafastbert
+from ..formats.ultrafastbert import LAYER, Arch
 from ..layers.dense_ff import DenseFF
 from ..layers.path_fff import PathFFF
+from .parts import Attention, Embedding, Norm
+from .transformer import Block, Transformer
 
-
-class Norm(NamedTuple):
-    """A LayerNorm's scale and shift, (H,) each."""
-
-    weight: np.ndarray
-    bias: np.ndarray
-
-
-class Block(NamedTuple):
-    """A layer of the encoder: attention's matrices, qkv (3 H, H) and dense (H, H), and an FF layer."""
-
-    norm1: Norm
-    qkv: np.ndarray
-    norm_factor: np.ndarray
-    dense: np.ndarray
-    norm2: Norm
-    ff: PathFFF | DenseFF
-
-
-# ---------------------------------------------------------------------- formulas
-
-
-def layer_norm(x, norm, eps):
-    """(x - mean) / sqrt(variance + eps) * weight + bias, row by row: (R, H) -> (R, H)."""
-    x = x - x.mean(1, keepdims=True)
-    variance = np.einsum("rh,rh->r", x, x) / x.shape[1]
-    x /= np.sqrt(variance + eps)[:, None]
-    x *= norm.weight
-    x += norm.bias
-    return x
-
-
-def softmax(scores):
-    """exp(scores) / sum of exp(scores), over the last axis, in place; the largest is subtracted lest exp overflow."""
-    scores -= scores.max(-1, keepdims=True)
-    np.exp(scores, out=scores)
-    scores /= scores.sum(-1, keepdims=True)
-    return scores
-
-
-def sinusoid(length, width):
-    """Sines in the even columns, cosines in the odd, of position * exp(-2 i ln(10000) / width): (length, width).
-
-    In float64. The authors compute their table in float32, which is within 1e-5 of this at 128 positions.
-    """
-    frequency = np.exp(np.arange(0, width, 2) * (-np.log(10000) / width))
-    angle = np.arange(length)[:, None] * frequency
-    table = np.empty((length, width))
-    table[:, 0::2], table[:, 1::2] = np.sin(angle), np.cos(angle[:, : width // 2])
-    return table
-
-
-def attention(x, block, heads, hidden_from):
-    """Each position's mixture of the values of all allowed positions of its sequence.
-
-    softmax(q k^T norm_factor) v for every head, then `dense`. x (R, H) -> (R, H); `hidden_from` (B, S), True where
-    nobody may look.
-    """
-    (B, S), (R, H) = hidden_from.shape, x.shape
-    qkv = (x @ block.qkv.T).reshape(B, S, heads, 3, H // heads)  # (R, H) @ (H, 3H), a head's q, k and v side by side
-    q, k, v = qkv.transpose(3, 0, 2, 1, 4)  # (B, h, S, d) each
-    q *= block.norm_factor
-    scores = q @ k.swapaxes(2, 3)  # (B, h, S, S)
-    if hidden_from.any():
-        scores += np.where(hidden_from, -np.inf, 0).astype(x.dtype)[:, None, None]
-    mixed = np.empty((B, S, heads, H // heads), x.dtype)
-    np.matmul(softmax(scores), v, out=mixed.swapaxes(1, 2))
-    return mixed.reshape(R, H) @ block.dense.T
-
-
-def _hidden_from(mask, shape):
-    """Where nobody may look, (B, S), from a mask that says where one may."""
-    mask = np.asarray(mask)
-    if mask.dtype.kind not in "biu":
-        raise TypeError(f"mask must be boolean, or 0 and 1, got {mask.dtype}; 1 is a token, 0 is padding")
-    if mask.shape != shape:
-        raise ValueError(f"mask must have the shape of ids, {shape}, got {mask.shape}")
-    if mask.min() < 0 or mask.max() > 1:
-        raise ValueError(f"mask must be 0 or 1, got {mask.min()} to {mask.max()}; 1 is a token, 0 is padding")
-    mask = mask.reshape(-1, shape[-1]) == 0
-    if mask.all(1).any():
-        raise ValueError(f"mask hides all of sequence {mask.all(1).argmax()}; leave it out, or keep a token of it")
-    return mask
-
-
-# ---------------------------------------------------------------------- the model
+SCALE = "encoder.embedding.pos_embedding.scale_factor"
 
 
 @dataclass(frozen=True, eq=False)
-class Bert:
-    """A crammedBERT whose FF layers are fast feedforward networks (UltraFastBERT) or dense.
+class Bert(Transformer):
+    """A crammedBERT whose FF layers are fast feedforward networks (UltraFastBERT) or dense; see `Transformer`."""
 
-    Parameters
-    ----------
-    arch : Arch
-        Its sizes.
-    words : ndarray (V, H)
-        The word embedding, and, transposed, what turns hidden states into logits.
-    positions : ndarray (max_length, H)
-        The scaled sinusoid.
-    embedding_norm, final_norm : Norm
-    blocks : tuple of Block
-    ffs : tuple of callable
-        What computes each block's FF layer, rows to rows: `forward_hard` of its layer, or something that does the
-        same faster, or slower.
-
-    Notes
-    -----
-        x = norm(words[ids] + positions)
-        for every block:  x = x + attention(norm1(x));  x = x + ff(norm2(x))
-        logits = final_norm(x) words^T
-
-    A weight of NaN makes NaN of whatever it reaches, silently; in a tree, a logit of NaN turns left.
-
-    References
-    ----------
-    Belcak and Wattenhofer, arXiv 2311.10770, section 3; the formulas are those of its repository.
-    """
-
-    arch: ultrafastbert.Arch
-    words: np.ndarray
-    positions: np.ndarray
-    embedding_norm: Norm
-    blocks: tuple
-    final_norm: Norm
-    ffs: tuple
-
-    def __call__(self, ids, mask=None):
-        """Logits of all words at all positions.
-
-        Parameters
-        ----------
-        ids : ndarray of int (..., S)
-            Token ids; leading axes are batch.
-        mask : ndarray of bool or of 0 and 1, (..., S), optional
-            0 where a position is padding, which nobody looks at.
-
-        Returns
-        -------
-        logits : ndarray (..., S, V)
-
-        Raises
-        ------
-        TypeError, ValueError
-            If `ids` are no integers, outside the vocabulary, none, or more than there are positions; if `mask` has
-            another shape, other entries, or leaves nothing of a sequence.
-        """
-        return self.head(self.hidden(ids, mask))
-
-    def head(self, hidden):
-        """Logits (..., V) of hidden states (..., H), such as those of a few positions."""
-        return hidden @ self.words.T
-
-    def hidden(self, ids, mask=None):
-        """The encoder's output: as `__call__`, but without the head.
-
-        Returns
-        -------
-        hidden : ndarray (..., S, H)
-        """
-        ids, hidden_from = self._checked(ids, mask)
-        x = self.embed(ids.reshape(hidden_from.shape))
-        for block, ff in zip(self.blocks, self.ffs, strict=True):
-            x += attention(layer_norm(x, block.norm1, self.arch.eps), block, self.arch.heads, hidden_from)
-            x += ff(layer_norm(x, block.norm2, self.arch.eps))
-        return layer_norm(x, self.final_norm, self.arch.eps).reshape(*ids.shape, self.arch.hidden)
-
-    def embed(self, ids):
-        """Words and positions: (B, S) -> (R, H)."""
-        x = self.words[ids]  # (B, S, H)
-        x += self.positions[: ids.shape[1]]
-        return layer_norm(x.reshape(-1, self.arch.hidden), self.embedding_norm, self.arch.eps)
-
-    def _checked(self, ids, mask):
-        """Token ids, and where not to look (B, S)."""
-        ids = np.asarray(ids)
-        if ids.ndim == 0 or ids.size == 0:
-            raise ValueError(f"ids must have shape (..., S) with at least one token, got {ids.shape}")
-        if ids.dtype.kind not in "iu":
-            raise TypeError(f"ids must be integers, got {ids.dtype}; pass token numbers, as a tokenizer gives them")
-        S, last = ids.shape[-1], self.arch.vocabulary - 1
-        if S > self.arch.max_length:
-            raise ValueError(f"a sequence has at most {self.arch.max_length} tokens, got {S}; shorten or split it")
-        if ids.min() < 0 or ids.max() > last:
-            wrong = ids.min() if ids.min() < 0 else ids.max()
-            raise ValueError(f"ids must lie in 0 to {last}, got {wrong}; is the tokenizer this model's?")
-        return ids, np.zeros((ids.size // S, S), bool) if mask is None else _hidden_from(mask, ids.shape)
-
-    # ------------------------------------------------------------------ where models come from
+    @property
+    def arch(self):
+        """Its sizes, an `Arch`."""
+        return arch_of(self)
 
     @classmethod
     def load(cls, folder, fast=False, threads=1):
@@ -226,7 +47,7 @@ class Bert:
 
         Returns
         -------
-        Bert
+        Bert, or Exchanged if `fast`
             Its weights are the file's, mapped and read when first used, but for the FF layers' output weights,
             which have to be turned over. The file must stay as it is.
 
@@ -247,21 +68,17 @@ class Bert:
 
         def block(i):
             """Layer i of the encoder."""
-            layer = ultrafastbert.LAYER.format(i)
-            own = layer + "attn.self_attention."
-            return Block(
-                norm(layer + "norm1."), tensors[own + "query_key_value.weight"], tensors[own + "norm_factor"],
-                tensors[layer + "attn.dense.weight"], norm(layer + "norm2."), ultrafastbert.ff_layer(arch, tensors, i),
-            )  # fmt: skip
+            layer = LAYER.format(i)
+            factor = float(tensors[layer + "attn.self_attention.norm_factor"])
+            qkv, out = (tensors[layer + f"attn.{name}.weight"] for name in ("self_attention.query_key_value", "dense"))
+            attention = Attention(qkv, out, arch.heads, factor)
+            ff = ultrafastbert.ff_layer(arch, tensors, i)
+            return Block(norm(layer + "norm1."), attention, norm(layer + "norm2."), ff)
 
         with ThreadPoolExecutor(threads) as pool:
             blocks = tuple(pool.map(block, range(arch.layers)))
-        words, scale = tensors[ultrafastbert.WORDS], tensors["encoder.embedding.pos_embedding.scale_factor"]
-        positions = scale * sinusoid(arch.max_length, arch.hidden).astype(words.dtype)
-        return cls(
-            arch, words, positions, norm("encoder.embedding.norm."), blocks, norm("encoder.final_norm."),
-            tuple(block.ff.forward_hard for block in blocks),
-        )  # fmt: skip
+        embedding = Embedding(tensors[ultrafastbert.WORDS], tensors[SCALE], norm("encoder.embedding.norm."))
+        return cls(embedding, blocks, norm("encoder.final_norm."), max_length=arch.max_length, eps=arch.eps)
 
     @classmethod
     def init(cls, rng, arch, dtype=np.float32):
@@ -279,18 +96,63 @@ class Bert:
         """
         return cls.of(arch, ultrafastbert.draw(rng, arch, dtype))
 
-    def compiled(self, threads=1):
-        """The same model, its FF layers compiled.
 
-        Parameters
-        ----------
-        threads : int, at least 1
-            As in `fffref.jit`.
+# ---------------------------------------------------------------------- writing
 
-        Returns
-        -------
-        Bert
-        """
-        from ..fast import jit  # imported where needed: Numba takes its time
 
-        return replace(self, ffs=tuple(jit(block.ff, threads) for block in self.blocks))
+def save(folder, model):
+    """Write a model in the released form, as `Bert.load` and `fffref fill-mask` read it.
+
+    Parameters
+    ----------
+    folder : path-like
+    model : Transformer
+        Not causal, its FF layers all `PathFFF`, or all `DenseFF` without biases, with GELU and of one size.
+
+    Raises
+    ------
+    ValueError
+        If the form has no room for the model.
+    """
+    ultrafastbert.save(folder, arch_of(model), tensors_of(model))
+
+
+def arch_of(model):
+    """Return the `Arch` of a model that the released form can hold; ValueError says why it cannot."""
+    ffs = model.ffs()
+    kinds = {(type(ff), getattr(ff, "activation", None), str(getattr(ff, "sizes", None))) for ff in ffs}
+    kind, activation, _ = next(iter(kinds))
+    if model.causal or len(kinds) > 1 or kind not in (PathFFF, DenseFF) or activation != "gelu":
+        raise checks.InputError(
+            "the released form is for models that fill gaps, with PathFFF or DenseFF and GELU, all of one size; got "
+            f"causal={model.causal} and {', '.join(sorted({of.__name__ for of, _, _ in kinds}))} with {activation}"
+        )
+    if kind is DenseFF and any(ff.in_bias.any() or ff.out_bias.any() for ff in ffs):
+        raise checks.InputError("the released form has no biases in dense FF layers; train with ff_bias=False, from 0")
+    ff = ffs[0]
+    sizes = {"width": ff.width} if kind is DenseFF else {"n_trees": ff.n_trees, "depth": ff.depth}
+    return Arch(
+        layers=len(ffs), hidden=model.hidden_width, heads=model.blocks[0].attention.heads, eps=model.eps,
+        vocabulary=model.vocabulary, max_length=model.max_length, **sizes,
+    )  # fmt: skip
+
+
+def tensors_of(model):
+    """Return a model's arrays under the released names, a dict; the output weights of neurons become columns."""
+    of = model.dtype.type
+    tensors = {ultrafastbert.WORDS: model.embedding.words, SCALE: model.embedding.scale}
+    norms = {"encoder.embedding.norm": model.embedding.norm, "encoder.final_norm": model.final_norm}
+    for i, block in enumerate(model.blocks):
+        layer, ff = LAYER.format(i), block.ff
+        norms |= {layer + "norm1": block.norm1, layer + "norm2": block.norm2}
+        tensors[layer + "attn.self_attention.query_key_value.weight"] = block.attention.qkv
+        tensors[layer + "attn.self_attention.norm_factor"] = np.array(block.attention.factor, of)
+        tensors[layer + "attn.dense.weight"] = block.attention.out
+        name = "dense" if isinstance(ff, DenseFF) else "linear"
+        tensors[layer + f"ffn.{name}_in.weight"] = ff.in_weight.reshape(-1, ff.n_in)
+        tensors[layer + f"ffn.{name}_out.weight"] = np.ascontiguousarray(ff.out_weight.reshape(-1, ff.n_out).T)
+        if isinstance(ff, PathFFF):
+            tensors[layer + "ffn.linear_in.bias"] = ff.in_bias.reshape(-1)
+    for name, norm in norms.items():
+        tensors |= {name + ".weight": norm.weight, name + ".bias": norm.bias}
+    return tensors

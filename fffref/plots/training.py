@@ -4,6 +4,7 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from .. import checks
 from ..layers import tree
 from .style import COLOURS, STYLE
 
@@ -114,7 +115,7 @@ def node_weights(weight, image_shape, levels=4):
     """
     levels = min(levels, tree.depth_of(len(weight)))
     if levels < 1:
-        raise ValueError("a tree of depth 0 has no nodes to draw")
+        raise checks.InputError("a tree of depth 0 has no nodes to draw")
     with rc_context(STYLE):
         columns = 2 ** (levels - 1)
         figure = Figure(figsize=(1.35 * columns + 0.9, 1.55 * levels + 0.6), layout="constrained")

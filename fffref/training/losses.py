@@ -8,6 +8,7 @@ All are safe at logits of +-1000 in float32, pass a complex step through, and ar
 import numpy as np
 
 from .. import checks
+from ..layers import activations
 
 REDUCTIONS = ("sum", "mean")
 
@@ -39,9 +40,10 @@ def cross_entropy(logits, labels):
         return logits.dtype.type(0), np.zeros_like(logits)
     shifted = logits - logits.real.max(-1, keepdims=True)  # exp cannot overflow
     exp = np.exp(shifted)
-    total = exp.sum(-1, keepdims=True)
+    total = exp.sum(-1, keepdims=True)  # (..., C) -> (..., 1)
+    # log softmax = shifted - log total: no logarithm of a softmax that has rounded to 0
     chosen = np.take_along_axis(shifted - np.log(total), labels[..., None], -1)
-    onehot = np.arange(logits.shape[-1]) == labels[..., None]
+    onehot = np.arange(logits.shape[-1]) == labels[..., None]  # (...) -> (..., C)
     return -chosen.mean(), (exp / total - onehot) / logits.dtype.type(labels.size)
 
 
@@ -70,7 +72,7 @@ def mean_squared_error(y, target):
     return (difference * difference).mean(), 2 * difference / y.dtype.type(y.size)
 
 
-def node_entropy(logit, reduction):
+def node_entropy(logit, reduction, smooth_step=False):
     """Entropy of the choices, the first paper's hardening loss: 0 where every choice is 0 or 1.
 
     Parameters
@@ -80,6 +82,8 @@ def node_entropy(logit, reduction):
     reduction : {"sum", "mean"}
         Over batch and nodes. The paper writes a sum, the published example takes the mean; at batch 256 and
         7 nodes, one is 1792 times the other. So there is no default.
+    smooth_step : bool
+        Whether the choices are those of `Choices(smooth_step=True)` instead of sigmoid ones.
 
     Returns
     -------
@@ -99,7 +103,8 @@ def node_entropy(logit, reduction):
 
         H = log(1 + e) + a e / (1 + e),   dH/dz = -z sigmoid(z) sigmoid(-z) = -z e / (1 + e)^2:
 
-    no logarithm of 0, no clamp, and no cancellation in the tails.
+    no logarithm of 0, no clamp, and no cancellation in the tails. With smooth steps c = S(z), dH/dz is
+    (log S(-z) - log S(z)) S'(z), and both are 0 where a choice is 0 or 1.
 
     References
     ----------
@@ -108,10 +113,41 @@ def node_entropy(logit, reduction):
     checks.floating("logit", logit)
     checks.one_of("reduction", reduction, REDUCTIONS)
     scale = logit.dtype.type(1 if reduction == "sum" else 1 / max(logit.size, 1))
-    a = np.where(logit.real < 0, -logit, logit)
-    e = np.exp(-a)
+    if smooth_step:
+        entropy, dlogit = _smooth_entropy(logit)
+        return entropy.sum() * scale, dlogit * scale
+    a = np.where(logit.real < 0, -logit, logit)  # |z|, by its real part: np.abs would stop a complex step
+    e = np.exp(-a)  # cannot overflow
     entropy = np.log1p(e) + a * e / (1 + e)
     return entropy.sum() * scale, -logit * e / (1 + e) ** 2 * scale
+
+
+def _smooth_entropy(logit):
+    """Entropy of smooth-step choices and its derivative: (B, N) -> (B, N), (B, N)."""
+    right, left = activations.smooth_step(logit), activations.smooth_step(-logit)
+    # where a choice is 0 or 1, c log c is 0: the logarithm is kept from seeing the 0
+    undecided = (right.real > 0) & (left.real > 0)
+    log_right, log_left = (np.log(np.where(undecided, mass, 1)) for mass in (right, left))
+    entropy = -right * log_right - left * log_left
+    return entropy, (log_left - log_right) * activations.smooth_step_derivative(logit)
+
+
+def unevenness(share, weight):
+    """E sum_j w_j p_j - 1 of the shares p of E leaves or experts: with w = p, their squared coefficient of variation.
+
+    It is 0 if all are equal, and E - 1 if one has it all. The three balances below are this number: `leaf_balance` and
+    `switch_balance` divide it by E - 1, so that one weight suits trees of any depth; `expert_balance` does not, as in
+    the paper on experts.
+
+    Parameters
+    ----------
+    share, weight : ndarray (E,)
+
+    Returns
+    -------
+    scalar
+    """
+    return len(share) * (weight * share).sum() - 1
 
 
 def leaf_balance(mixture):
@@ -135,8 +171,7 @@ def leaf_balance(mixture):
 
     Notes
     -----
-    The squared coefficient of variation of the leaves' shares p_j = mean over the batch of m_j, over the largest
-    that it can be, so that one weight suits trees of any depth:
+    The `unevenness` of the leaves' shares p_j = mean over the batch of m_j, over the largest that it can be:
 
         (L sum_j p_j^2 - 1) / (L - 1),   d/dm_bj = 2 L p_j / (B (L - 1)).
 
@@ -151,8 +186,9 @@ def leaf_balance(mixture):
     B, L = mixture.shape
     if B == 0 or L == 1:
         return mixture.dtype.type(0), np.zeros_like(mixture)
-    share = mixture.mean(0)  # (L,)
-    value = (L * (share * share).sum() - 1) / (L - 1)
+    share = mixture.mean(0)  # (B, L) -> (L,)
+    value = unevenness(share, share) / (L - 1)
+    # one row for all: p_j, not m_bj, decides what a leaf costs
     return value, np.tile(2 * L / (B * (L - 1)) * share, (B, 1)).astype(mixture.dtype)
 
 
@@ -193,9 +229,50 @@ def switch_balance(mixture):
     B, L = mixture.shape
     if B == 0 or L == 1:
         return mixture.dtype.type(0), np.zeros_like(mixture)
-    preferred = np.bincount(mixture.real.argmax(1), minlength=L).astype(mixture.dtype) / B  # (L,)
-    value = (L * (preferred * mixture.mean(0)).sum() - 1) / (L - 1)
+    preferred = np.bincount(mixture.real.argmax(1), minlength=L).astype(mixture.dtype) / B  # (B, L) -> (L,)
+    value = unevenness(mixture.mean(0), preferred) / (L - 1)
     return value, np.tile(L / (B * (L - 1)) * preferred, (B, 1)).astype(mixture.dtype)
+
+
+def expert_balance(weight):
+    """How unevenly a batch is spread over the experts: 0 if evenly, E - 1 if all of it goes to one.
+
+    Of `MoETape.gates`, it is the importance loss (equations 6 and 7); of `MoETape.load`, the load loss (10 and 11). The
+    paper weights both by 0.1.
+
+    Parameters
+    ----------
+    weight : ndarray (B, E)
+
+    Returns
+    -------
+    value : scalar
+    dweight : ndarray (B, E)
+        For `MoE.backward(..., dgates=...)` or `dload=...`.
+
+    Raises
+    ------
+    TypeError
+        If `weight` is no floating array.
+
+    Notes
+    -----
+    The `unevenness` of the shares p_i = sum_b weight_bi / T, where T, the sum of all weights, is no constant:
+
+        CV^2 = E sum_i p_i^2 - 1,   d/dweight_bi = 2 E (p_i - sum_j p_j^2) / T.
+
+    References
+    ----------
+    Shazeer et al., arXiv 1701.06538, section 4 and appendix A.
+    """
+    checks.floating("weight", weight)
+    B, E = weight.shape
+    if B == 0:
+        return weight.dtype.type(0), np.zeros_like(weight)
+    T = weight.sum()
+    share = weight.sum(0) / T  # (B, E) -> (E,)
+    slope = 2 * E * (share - (share * share).sum()) / T
+    return unevenness(share, share), np.tile(slope, (B, 1)).astype(weight.dtype)
 
 
 BALANCES = {"importance": leaf_balance, "switch": switch_balance}

@@ -1,22 +1,111 @@
-"""Optimisers: they walk a layer's arrays, and return a new layer and a new state instead of changing the old.
+"""Optimisers: they walk the arrays of a layer or model, whatever it is made of.
 
-The state is a tuple of layers (velocities, moments), so that a checkpoint saves it as it saves a layer.
+`step` returns a new record and a new state and changes nothing; `update` does the same in place, for a loop that owns
+its record. The state is a tuple of records (velocities, moments), so that a checkpoint saves it as it saves a layer.
+
+Where a gradient is `Rows`, only those rows move: what was not visited is neither read nor written.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from .. import checks
 
+BLOCK = 1 << 14  # numbers at a time: temporaries stay in the cache
+
+
+class Optimizer:
+    """What both share: checks, and `step` by way of `update`."""
+
+    def step(self, layer, grads, state, count, learning_rate):
+        """Return layer and state after one step.
+
+        Parameters
+        ----------
+        layer, grads : Layer, or any record
+            A gradient may hold `Rows` in place of arrays.
+        state : tuple of the same
+            From `init` or from the step before.
+        count : int
+            Number of steps taken before this one.
+        learning_rate : float, at least 0
+
+        Returns
+        -------
+        layer : Layer
+        state : tuple of Layer
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a gradient has another dtype or shape than its array, or the learning rate is no number or negative.
+        """
+        layer, state = layer.map(np.copy), tuple(record.map(np.copy) for record in state)
+        self.update(layer, grads, state, count, learning_rate)
+        return layer, state
+
+    def update(self, layer, grads, state, count, learning_rate):
+        """Take one step in place: the arrays of `layer` and `state` change; parameters as in `step`."""
+        rate = checks.number("learning_rate", learning_rate, "[0, inf)")
+        constants = self._constants(layer.dtype.type, count, rate)
+        gradients, states = grads.arrays(), [record.arrays() for record in state]
+        for name, array in layer.arrays().items():
+            gradient, moments = gradients[name], [arrays[name] for arrays in states]
+            _check_gradient(name, gradient, array)
+            if _are_rows(gradient) and self._leaves_other_rows_alone():
+                self._move_rows(array, gradient, moments, constants)
+            else:
+                self._move_blocks(array, gradient.dense() if _are_rows(gradient) else gradient, moments, constants)
+
+    def _move_rows(self, array, gradient, moments, constants):
+        """Move the rows that have a gradient: take them out, move them, put them back."""
+        views = [gradient.rows_of(whole) for whole in (array, *moments)]
+        rows = [view[gradient.index] for view in views]
+        self._move(rows[0], gradient.values, rows[1:], constants)
+        for view, moved in zip(views, rows, strict=True):
+            view[gradient.index] = moved
+
+    def _move_blocks(self, array, gradient, moments, constants):
+        """Move a whole array, a block at a time."""
+        arrays = (array, gradient, *moments)
+        if array.size <= BLOCK or not all(a.flags.c_contiguous for a in arrays):
+            self._move(array, gradient, moments, constants)
+            return
+        flat = [a.reshape(-1) for a in arrays]
+        for start in range(0, array.size, BLOCK):
+            p, g, *m = (a[start : start + BLOCK] for a in flat)
+            self._move(p, g, m, constants)
+
+
+def _are_rows(gradient):
+    """Whether a gradient is `Rows`, which can be made dense, instead of an array."""
+    return hasattr(gradient, "dense")
+
+
+def _check_gradient(name, gradient, array):
+    """Refuse a gradient of another shape, or dtype: a step in float64 would be rounded without a word."""
+    if gradient.shape != array.shape:
+        raise checks.InputError(f"the gradient of {name} must have shape {array.shape}, got {gradient.shape}")
+    if gradient.dtype != array.dtype:
+        raise checks.InputTypeError(
+            f"the gradient of {name} must have dtype {array.dtype}, got {gradient.dtype}; "
+            "compute it in the layer's dtype, or convert it (grads.astype)"
+        )
+
 
 @dataclass(frozen=True)
-class SGD:
+class SGD(Optimizer):
     """Stochastic gradient descent with momentum: v <- momentum v + g, p <- p - learning_rate v.
 
     Parameters
     ----------
     momentum : float in [0, 1)
+
+    Notes
+    -----
+    `Rows` give exactly what the dense gradient gives. Without momentum, only those rows are touched. With momentum a
+    row that is not visited still moves by the velocity that it has, so all rows are touched.
 
     References
     ----------
@@ -26,44 +115,31 @@ class SGD:
     momentum: float = 0.0
 
     def __post_init__(self):
-        checks.number("momentum", self.momentum, "[0, 1)")
+        checks.settle(self, momentum=checks.number("momentum", self.momentum, "[0, 1)"))
 
     def init(self, layer):
         """Return the state before the first step: no velocity yet."""
         return (layer.map(np.zeros_like),) if self.momentum else ()
 
-    def step(self, layer, grads, state, count, learning_rate):
-        """Return layer and state after one step.
+    def _leaves_other_rows_alone(self):
+        return not self.momentum
 
-        Parameters
-        ----------
-        layer, grads : Layer
-        state : tuple of Layer
-            From `init` or from the step before.
-        count : int
-            Number of steps taken before this one.
-        learning_rate : float
+    def _constants(self, of, count, rate):
+        return of(self.momentum), of(rate)
 
-        Returns
-        -------
-        layer : Layer
-        state : tuple of Layer
-        """
-        rate = layer.dtype.type(learning_rate)
-
-        def update(p, g):
-            """p - rate g, with one new array."""
-            moved = rate * g
-            return np.subtract(p, moved, out=moved)  # fresh memory costs more than the arithmetic
-
-        if self.momentum:
-            grads = state[0].map(lambda v, g: layer.dtype.type(self.momentum) * v + g, grads)
-            state = (grads,)
-        return layer.map(update, grads), state
+    def _move(self, p, g, moments, constants):
+        """One array's step."""
+        momentum, rate = constants
+        if moments:
+            (v,) = moments
+            v *= momentum
+            v += g
+            g = v
+        p -= rate * g
 
 
 @dataclass(frozen=True)
-class Adam:
+class Adam(Optimizer):
     """Adam: steps of about the learning rate, whatever the gradient's scale; with weight decay, AdamW.
 
     Parameters
@@ -79,11 +155,16 @@ class Adam:
     m <- beta1 m + (1 - beta1) g,  v <- beta2 v + (1 - beta2) g^2, and after t steps
     p <- (1 - learning_rate weight_decay) p - learning_rate (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + epsilon).
 
+    Where the gradient is `Rows`, this is a *lazy* Adam: the moments of a row that was not visited stay as they are
+    instead of decaying, and the row does not move or shrink. That is another algorithm than the dense one, which moves
+    such a row by its old moments, about 10 steps long with beta1 = 0.9. t counts all steps, not a row's own. Where
+    every row is visited at every step, the two are the same.
+
     References
     ----------
     Kingma and Ba, "Adam: A Method for Stochastic Optimization", arXiv 1412.6980, Algorithm 1; Loshchilov and Hutter,
     "Decoupled Weight Decay Regularization", arXiv 1711.05101, Algorithm 2, but that the decay is multiplied by the
-    learning rate, as in PyTorch.
+    learning rate, as in PyTorch. The lazy form is that of PyTorch's SparseAdam.
     """
 
     beta1: float = 0.9
@@ -92,26 +173,81 @@ class Adam:
     weight_decay: float = 0.0
 
     def __post_init__(self):
-        checks.number("beta1", self.beta1, "[0, 1)")
-        checks.number("beta2", self.beta2, "[0, 1)")
-        checks.number("epsilon", self.epsilon, "(0, inf)")
-        checks.number("weight_decay", self.weight_decay, "[0, inf)")
+        intervals = {"beta1": "[0, 1)", "beta2": "[0, 1)", "epsilon": "(0, inf)", "weight_decay": "[0, inf)"}
+        checks.settle(self, **{
+            name: checks.number(name, getattr(self, name), interval) for name, interval in intervals.items()
+        })  # fmt: skip
 
     def init(self, layer):
         """Return the state before the first step: both moments 0."""
         return layer.map(np.zeros_like), layer.map(np.zeros_like)
 
-    def step(self, layer, grads, state, count, learning_rate):
-        """Return layer and state after one step; parameters as in `SGD.step`."""
-        of = layer.dtype.type
-        first = state[0].map(lambda m, g: of(self.beta1) * m + of(1 - self.beta1) * g, grads)
-        second = state[1].map(lambda v, g: of(self.beta2) * v + of(1 - self.beta2) * (g * g), grads)
+    def _leaves_other_rows_alone(self):
+        return True
+
+    def _constants(self, of, count, rate):
         unbias1, unbias2 = (of(1 - beta ** (count + 1)) for beta in (self.beta1, self.beta2))
-        shrink = of(learning_rate * self.weight_decay)
+        return of, of(rate) / unbias1, unbias2, of(rate * self.weight_decay)
 
-        def update(p, m, v):
-            """One array's step, from its moments."""
-            p = p - shrink * p if shrink else p
-            return p - of(learning_rate) / unbias1 * m / (np.sqrt(v / unbias2) + of(self.epsilon))
+    def _move(self, p, g, moments, constants):
+        """One array's step, with two temporaries."""
+        of, rate, unbias2, shrink = constants
+        m, v = moments
+        part = of(1 - self.beta1) * g
+        m *= of(self.beta1)
+        m += part
+        np.multiply(g, g, out=part)
+        part *= of(1 - self.beta2)
+        v *= of(self.beta2)
+        v += part
+        np.divide(v, unbias2, out=part)
+        np.sqrt(part, out=part)
+        part += of(self.epsilon)
+        moved = rate * m
+        moved /= part
+        if shrink:
+            np.multiply(p, shrink, out=part)
+            p -= part
+        p -= moved
 
-        return layer.map(update, first, second), (first, second)
+
+@dataclass(frozen=True)
+class Clipped(Optimizer):
+    """An optimiser whose gradients are shortened to a length: g <- g min(1, length / |g|), |g| over all arrays.
+
+    Parameters
+    ----------
+    optimizer : SGD or Adam
+    length : float, above 0
+
+    References
+    ----------
+    Pascanu, Mikolov and Bengio, "On the difficulty of training recurrent neural networks", arXiv 1211.5063.
+    """
+
+    optimizer: Optimizer
+    length: float = 1.0
+
+    def __post_init__(self):
+        checks.number("length", self.length, "(0, inf)")
+
+    def init(self, layer):
+        """Return the state before the first step."""
+        return self.optimizer.init(layer)
+
+    def step(self, layer, grads, state, count, learning_rate):
+        """Return layer and state after one step, as in `Optimizer.step`."""
+        return self.optimizer.step(layer, self.clipped(grads), state, count, learning_rate)
+
+    def update(self, layer, grads, state, count, learning_rate):
+        """Take one step in place, as in `Optimizer.update`."""
+        self.optimizer.update(layer, self.clipped(grads), state, count, learning_rate)
+
+    def clipped(self, grads):
+        """Return the gradients, shortened where they are longer than `length`; a length that is not finite stays."""
+        values = [g.values if _are_rows(g) else g for g in grads.arrays().values()]
+        norm = float(np.sqrt(sum(float(np.vdot(v, v).real) for v in values)))
+        if not norm > self.length or not np.isfinite(norm):
+            return grads
+        factor = grads.dtype.type(self.length / norm)
+        return grads.map(lambda g: replace(g, values=g.values * factor) if _are_rows(g) else g * factor)

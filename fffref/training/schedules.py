@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass
 
+from .. import checks
+
 
 @dataclass(frozen=True)
 class Constant:
@@ -21,6 +23,9 @@ class Linear:
     start: float
     end: float
 
+    def __post_init__(self):
+        _settle(self, "start", "end")
+
     def __call__(self, progress):
         return self.start + (self.end - self.start) * progress
 
@@ -33,8 +38,11 @@ class Geometric:
     end: float
 
     def __post_init__(self):
+        _settle(self, "start", "end")
         if not (self.start > 0 and self.end > 0):
-            raise ValueError(f"a geometric schedule goes between numbers above 0, got {self.start} and {self.end}")
+            raise checks.InputError(
+                f"a geometric schedule goes between numbers above 0, got {self.start} and {self.end}"
+            )
 
     def __call__(self, progress):
         return self.start * (self.end / self.start) ** progress
@@ -44,13 +52,15 @@ class Geometric:
 class Step:
     """`before` until the progress is `at`, `after` from there on. Suits straight-through choices: soft first."""
 
-    before: float
-    after: float
+    before: float | bool
+    after: float | bool
     at: float
 
     def __post_init__(self):
+        _settle(self, "at")
+        _settle(self, "before", "after", check=checks.number_or_flag)
         if not 0 <= self.at <= 1:
-            raise ValueError(f"a step lies between 0 and 1, got {self.at}")
+            raise checks.InputError(f"a step lies between 0 and 1, got {self.at}")
 
     def __call__(self, progress):
         return self.before if progress < self.at else self.after
@@ -67,13 +77,19 @@ class OneCycle:
     warmup: float = 0.25
 
     def __post_init__(self):
+        _settle(self, "peak", "warmup")
         if not 0 < self.warmup < 1:
-            raise ValueError(f"warmup must lie between 0 and 1, got {self.warmup}")
+            raise checks.InputError(f"warmup must lie between 0 and 1, got {self.warmup}")
 
     def __call__(self, progress):
         if progress < self.warmup:
             return self.peak * (1 - math.cos(math.pi * progress / self.warmup)) / 2
         return self.peak * (1 + math.cos(math.pi * (progress - self.warmup) / (1 - self.warmup))) / 2
+
+
+def _settle(record, *names, check=checks.number):
+    """Refuse what is no finite number; make Python's numbers of NumPy's, so that a recipe can be written down."""
+    checks.settle(record, **{name: check(name, getattr(record, name), "(-inf, inf)") for name in names})
 
 
 def schedule(value):

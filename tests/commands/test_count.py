@@ -88,12 +88,13 @@ def test_help_teaches(capsys):
 @pytest.mark.parametrize(
     "words, message", [
         ("", "name a layer"),
-        ("gpt-5", "what to count must be one of 'dense-ff'"),
-        ("path-fff", "path-fff needs --depth"),
+        ("--list bert-base", "give one of both"),
+        ("gpt-5", "invalid choice: 'gpt-5' (choose from 'dense-ff'"),
+        ("path-fff", "the following arguments are required: --depth"),
         ("path-fff --depth 40", "depth must be at most"),
-        ("path-fff --depth 3 --leaf-width 2", "--leaf-width is not for path-fff"),
-        ("path-fff --depth 3 --context 2", "--context is not for path-fff"),
-        ("bert-base --depth 3", "--depth is not for bert-base"),
+        ("path-fff --depth 3 --leaf-width 2", "unrecognized arguments: --leaf-width 2"),
+        ("path-fff --depth 3 --context 2", "unrecognized arguments: --context 2"),
+        ("bert-base --depth 3", "unrecognized arguments: --depth 3"),
         ("bert-base --context 0", "context must be at least 1, got 0"),
         ("bert-base --ff-speedup 0", "--ff-speedup must lie in (0, inf), got 0"),
         ("bert-base --dtype int7", "dtype must be one of"),

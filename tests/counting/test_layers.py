@@ -76,7 +76,7 @@ def test_work_is_what_the_layers_do(kind, data):
         arrays = {name: value for name, value in vars(tape).items() if isinstance(value, np.ndarray) and name != "node"}
         tape = replace(tape, **dict(zip(arrays, counted(*arrays.values()), strict=True)))
         _, backward = work(layer.backward, tape, np.ones(y.shape))
-    early = Work(0, 2 * layer.sizes.get("N", 0))  # c (1 - c), of the backward pass, computed where c is
+    early = Work(0, layer.sizes.get("N", 0))  # c (1 - c), of the backward pass, computed where c is
     assert forward == B * (count.forward + early)
     assert backward == B * (count.backward + -1 * early)
     assert hard == B * count.inference

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from fffref import DenseFF, LeafFFF, PathFFF, training
-from fffref.experiments import demo
+from fffref import DenseFF, LeafFFF, PathFFF, datasets, training
+from fffref.experiments import demo, variants
 
 
 @pytest.fixture
@@ -16,12 +16,14 @@ def quick(monkeypatch):
         recipe = training.Recipe(epochs=2)
         return {
             "DenseFF": (DenseFF.init(rng, n_in, n_out, 8), recipe),
+            "DenseFF, engaged size": (DenseFF.init(rng, n_in, n_out, 6), recipe),
             "LeafFFF, entropy loss": (LeafFFF.init(rng, n_in, n_out, 2, 4), recipe),
             "LeafFFF, annealed": (LeafFFF.init(rng, n_in, n_out, 2, 4), training.hardening(epochs=2)),
             "PathFFF": (PathFFF.init(rng, n_in, n_out, 2, 2), recipe),
         }
 
     monkeypatch.setattr(demo, "contestants", few)
+    monkeypatch.setattr(demo, "RATES", (0.003, 0.02))
 
 
 def test_the_demonstration_reports_and_draws(quick, tmp_path):
@@ -30,9 +32,10 @@ def test_the_demonstration_reports_and_draws(quick, tmp_path):
     text = "\n".join(said)
     assert all(row["passed"] for row in report["gradients"]) and "WRONG" not in text
     assert {row["layer"] for row in report["gradients"]} == {"LeafFFF", "PathFFF", "DenseFF"}
-    assert [row["stored"] for row in report["layers"]] == [8, 19, 19, 14]
-    assert [row["engaged"] for row in report["layers"]] == [8, 6, 6, 6]
+    assert [row["stored"] for row in report["layers"]] == [8, 6, 19, 19, 14]
+    assert [row["engaged"] for row in report["layers"]] == [8, 6, 6, 6, 6]
     assert all(f"{100 * row['hard']:.1f}" in text and row["name"] in text for row in report["layers"])
+    assert all(row["learning_rate"] in demo.RATES for row in report["layers"])
     names = {path.name for path in (tmp_path / "figures").iterdir()}
     assert names == {
         "learning-curves.png", "node-entropy.png", "leaf-usage.png", "node-weights.png", "gradient-check.png",
@@ -46,3 +49,16 @@ def test_the_gradient_table_would_show_a_wrong_gradient(rng, monkeypatch):
     rows = demo.gradient_rows({"LeafFFF": demo.small_layers(rng)["LeafFFF"]}, rng)
     assert not any(row["passed"] for row in rows)
     assert demo.gradient_table(rows).count("WRONG") == len(rows)
+
+
+def test_the_best_learning_rate_on_held_out_digits_counts(monkeypatch, rng):
+    """For every layer the same: what the test digits say does not matter."""
+    monkeypatch.setattr(demo, "RATES", (1e-5, 0.02, 1e-6))
+    data = datasets.load("mnist-small")
+    dense = DenseFF.init(rng, data.x_train.shape[1], data.n_classes, 8)
+    recipe = training.Recipe(epochs=1)
+    rate, layer, history = demo.best_of_rates(dense, recipe, data, 3, False)
+    task = training.Classification(data.x_train, data.y_train)
+    expected, _ = training.train(dense, task, variants.turned(recipe, 0.02), 3, progress=False)
+    assert rate == 0.02 and history[-1]["hard_accuracy"] > 0.5
+    assert all(np.array_equal(a, b) for a, b in zip(layer.arrays().values(), expected.arrays().values(), strict=True))

@@ -2,29 +2,30 @@
 
 import json
 import pathlib
+import re
 
 import pytest
 from terminal import refused
 from terminal import run as run_command
 
-from fffref.commands import reproduce
-from fffref.experiments import report
-from fffref.experiments import runs as experiments
+from fffref.experiments import figures, recorded, report, searched, tables, tuning, variants
+from fffref.experiments.runs import SEARCHED, THE_TREES
 
 FOLDER = pathlib.Path(__file__).parents[2] / "benchmarks" / "accuracy"
+RECORDED = pytest.mark.skipif(not (FOLDER / "runs.jsonl").exists(), reason="nothing recorded")
 
 
-def row(run, hard, soft=None, share=None):
+def row(run, hard, soft=None, busiest=None):
     """A recorded run with these results."""
     tree = run.layer == "LeafFFF"
     soft = soft if soft is not None or not tree else hard
-    share = share or [1 / 2 ** run.sizes.get("depth", 0)] * 2 ** run.sizes.get("depth", 0)
-    engaged = sum(run.sizes.values()) if tree else run.sizes["width"]
-    return {
-        "key": run.key(), "data": run.data, "layer": run.layer, "sizes": run.sizes, "name": run.name,
-        "recipe": repr(run.recipe), "seed": run.seed, "hard_accuracy": hard, "soft_accuracy": soft,
-        "gap": soft - hard if tree else None, "leaf_share": share, "leaves_used": sum(s > 0 for s in share),
-        "neurons_engaged": engaged, "epochs": run.recipe.epochs, "seconds": 36.0,
+    leaves = 2 ** run.sizes["depth"] if tree else run.sizes.get("n_experts", 1)
+    engaged = sum(run.sizes.values()) if tree else run.sizes.get("width", 2 * run.sizes.get("expert_width", 0))
+    return run.labels() | {"weight_decay": None} | variants.knobs(run.recipe) | {
+        "key": run.key(), "form": run.form(), "seed": run.seed, "recipe": repr(run.recipe),
+        "hard_accuracy": hard, "soft_accuracy": soft, "gap": soft - hard if tree else None, "leaves": leaves,
+        "leaves_used": leaves if busiest is None else 1, "busiest": busiest or 1 / leaves,
+        "neurons_engaged": engaged, "multiply_adds": 1000 * engaged, "seconds": 36.0,
     }  # fmt: skip
 
 
@@ -33,25 +34,36 @@ def write(path, rows):
     return path
 
 
-@pytest.fixture(scope="module")
-def runs():
-    """All that the ablation of one case needs, two seeds."""
-    return experiments.ablation([("mnist", 4, 8)], 2)
+def as_given(arm):
+    """A choice without a search."""
+    return arm.recipe
+
+
+def accuracy(run):
+    """Ours 97.0 and 97.2, the dense net 95.0 and 94.0 by the tree's values, experts 96.0, paper1 collapsed once."""
+    if run.layer == "MoE":
+        return 0.96
+    if run.layer == "DenseFF":
+        return 0.94 if run.rates == THE_TREES else 0.95
+    if run.variant.base == "hardening" and not run.variant.sign:
+        return 0.970 + 0.002 * run.seed
+    return 0.9 - 0.5 * run.seed if run.variant.base == "paper1" else 0.9
+
+
+def rows_of(arms, seeds=2):
+    lost = lambda run: (run.variant.base, run.seed, run.layer) == ("paper1", 1, "LeafFFF")  # noqa: E731
+    runs = tables.seeded(arms, seeds, as_given)
+    rows = [
+        row(run, accuracy(run), accuracy(run) + 0.001 * (not lost(run)), 1.0 if lost(run) else None) for run in runs
+    ]
+    return [one | ({} if one["layer"] == "LeafFFF" else {"soft_accuracy": None, "gap": None}) for one in rows]
 
 
 @pytest.fixture
-def recorded(runs, tmp_path):
-    """Ours 97.0 and 97.2, soft 0.1 more; the dense net 95.0; paper1 collapsed in one of two; the rest 90."""
-    rows = []
-    for run in runs:
-        hard = {"hardening": 0.970 + 0.002 * run.seed, "paper1": 0.9 - 0.5 * run.seed}.get(run.name, 0.9)
-        if run.layer == "DenseFF":
-            rows.append(row(run, 0.95))
-        elif run.name == "paper1" and run.seed == 1:
-            rows.append(row(run, hard, share=[0, 1.0] + 14 * [0]))
-        else:
-            rows.append(row(run, hard, soft=hard + 0.001))
-    return write(tmp_path / "runs.jsonl", rows)
+def groups(tmp_path):
+    """All of the quoted trees' table, the ablation, and longer training, two seeds."""
+    arms = tables.table1("mnist", quoted=True, epochs=8) + tables.ablation("mnist", epochs=8)
+    return recorded.read([write(tmp_path / "runs.jsonl", rows_of(arms + tables.longer("mnist", 45)))])[0]
 
 
 def cells(table, start):
@@ -60,138 +72,187 @@ def cells(table, start):
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
-def test_the_grid_is_counted_right(recorded):
-    by_epochs, set_aside = report.read([recorded])
-    groups = by_epochs[10]
-    table = report.grid_table(groups, "mnist")
-    assert set_aside == 0
+def test_runs_are_grouped_by_fields(groups):
+    tree = recorded.tree(groups, ("mnist", 4, 8), 45)
+    assert [one["hard_accuracy"] for one in tree] == [0.970, 0.972]
+    rivals = recorded.rivals(groups, ("mnist", 4, 8), 8)
+    assert {name: [one["sizes"] for one in rows][:1] for name, rows in rivals.items()} == {
+        "training width": [{"width": 128}], "engaged size": [{"width": 12}], "parameters": [{"width": 143}],
+        tables.GATE_FREE: [{"n_experts": 21, "expert_width": 6, "k": 2}],
+        tables.GATE_COUNTED: [{"n_experts": 4, "expert_width": 4, "k": 2}],
+    }  # fmt: skip
+    assert recorded.mean(recorded.rivals(groups, ("mnist", 4, 8), 45, rates=THE_TREES)["engaged size"]) == 94
+    assert recorded.epochs_of(groups) == [8, 45]
+    assert recorded.trees(groups, "mnist", 8) == [(4, 8), (7, 1)]
+    assert recorded.recipes(groups, ("mnist", 4, 8), 8) == [
+        ("paper1", "given"), (variants.MILD, "given"), (variants.MILD, "searched"), ("hardening", "searched")
+    ]  # fmt: skip
+
+
+def test_the_lead_is_over_what_was_searched_alike(groups):
+    table = report.lead_table(groups)
+    assert cells(table, "| mnist, depth 4, leaf width 8 | 45") == [
+        "mnist, depth 4, leaf width 8", "45", "2", "97.10 ± 0.14", "95.00 ± 0.00", "+2.10", "94.00 ± 0.00",
+        "96.00 ± 0.00", "+1.10", "-", "-",
+    ]  # fmt: skip
+    assert cells(table, "| mnist, depth 4, leaf width 8 | 8")[-4:] == ["96.00 ± 0.00", "+1.10", "96.00 ± 0.00", "+1.10"]
+    text = report.lead_findings(groups)
+    assert "depth 4, leaf width 8, 45 epochs: 97.1 % hard, +2.10 points against the dense net of 12 neurons." in text
+    assert "+1.10 against experts that engage as many and a gate beside, 1.0 times the work." in text
+
+
+def test_the_grid_is_counted_right(groups):
+    table = report.grid_table(groups, "mnist", 8)
     assert cells(table, "| 128 | 8 | 4 | 12 | hardening") == [
-        "128", "8", "4", "12", "hardening", "97.20 ± 0.14", "97.10 ± 0.14", "97.00 to 97.20", "16 of 16", "0 of 2",
-        "-", "95.00 ± 0.00", "-", "",
+        "128", "8", "4", "12", "hardening", "2", "97.20 ± 0.14", "97.10 ± 0.14", "97.00 to 97.20", "16 of 16", "0 of 2",
+        "95.00 ± 0.00", "95.00 ± 0.00", "95.00 ± 0.00", "",
     ]  # fmt: skip
     paper = cells(table, "| 128 | 8 | 4 | 12 | paper1 |")
-    assert paper[6:10] == ["65.00 ± 35.36", "40.00 to 90.00", "8.5 of 16", "1 of 2"] and paper[-1] == "94.9"
-    found = report.findings(groups, "mnist").splitlines()
-    assert "paper1: 1 of 2 runs collapsed" in found[0] and "hardening: 0 of 2 runs collapsed" in found[-1]
-    assert "on 1 of 1 trees; soft minus hard is +0.10 points in the mean" in found[-1]
-    assert "on 0 of 0 trees" in found[0]  # no dense net was trained by its optimiser
+    assert paper[7:11] == ["65.00 ± 35.36", "40.00 to 90.00", "8.5 of 16", "1 of 2"] and paper[-1] == "94.9"
+    assert cells(table, f"| 128 | 8 | 4 | 12 | {variants.MILD}, rate searched")[-1] == ""  # the paper's is as published
+    found = report.findings(groups, "mnist", 8).splitlines()
+    assert "paper1: 2 of 4 runs collapsed" in found[0] and "hardening: 0 of 4 runs collapsed" in found[-1]
+    assert "on 2 of 2 trees; soft minus hard is +0.10 points in the mean" in found[-1]
+    assert "on 0 of 2 trees" in found[0]
 
 
-def test_the_ablation_is_counted_right(recorded):
-    table = report.ablation_table(report.read([recorded])[0][10], "mnist", (4, 8))
-    assert len(table.splitlines()) == 2 + len(experiments.variants())
-    assert cells(table, "| hardening |")[-1] == "" and cells(table, "| paper1 |")[-1] == ""
+def test_the_ablation_is_counted_right(groups):
+    table = report.ablation_table(groups, ("mnist", 4, 8), 8)
+    assert len(table.splitlines()) == 2 + len(variants.variants()) - 1
+    assert cells(table, "| hardening |")[-1] == "" and cells(table, f"| {variants.MILD} |")[-1] == ""
     assert cells(table, "| hardening less leaf balance")[-1] == "-7.10"
-    assert cells(table, f"| {experiments.MILD} plus leaf balance")[-1] == "+0.00"
+    assert cells(table, "| hardening less leaf balance")[1:4] == ["0.01", "0.1", "2"]
+    assert cells(table, f"| {variants.MILD} plus leaf balance")[-1] == "+0.00"
 
 
 @pytest.mark.parametrize("hard, aim", [(0.964, "missed"), (0.966, "reached"), (0.974, "beyond")])
-def test_aims(runs, tmp_path, hard, aim):
-    rows = [row(run, 0.95 if run.layer == "DenseFF" else hard) for run in runs if run.name == "hardening"]
-    table = report.aims_table(report.read([write(tmp_path / "runs.jsonl", rows)])[0])
+def test_aims(tmp_path, hard, aim):
+    arms = [arm for arm in tables.longer("mnist", 45) if arm.sizes in ({"depth": 4, "leaf_width": 8}, {"width": 12})]
+    rows = [row(run, hard if run.layer == "LeafFFF" else 0.95) for run in tables.seeded(arms, 2, as_given)]
+    table = report.aims_table(recorded.read([write(tmp_path / "runs.jsonl", rows)])[0])
     line = cells(table, "| mnist, depth 4")
-    assert line[1:4] == ["96.5", "97.3", "10"] and line[-2:] == [f"{100 * hard - 95:+.2f}", aim]
+    assert line[1:4] == ["96.5", "97.3", "45"] and line[-2:] == [f"{100 * hard - 95:+.2f}", aim]
 
 
-def test_runs_of_other_epochs_are_a_table_of_their_own(runs, tmp_path):
-    rows = [row(run, 0.95 if run.layer == "DenseFF" else 0.96) for run in runs]
-    longer = [
-        row(run, 0.955 if run.layer == "DenseFF" else 0.97)
-        for run in experiments.longer(["mnist"], 2, 15, 45)
-        if run.recipe.epochs == 45 and run.sizes in ({"depth": 4, "leaf_width": 8}, {"width": 12})
-    ]
-    path = write(tmp_path / "runs.jsonl", longer + rows)
-    by_epochs, set_aside = report.read([path])
-    assert list(by_epochs) == [10, 45]  # the grid's first, which most runs have
-    assert set_aside == 0
-    assert len(by_epochs[45]) == 2 and sum(map(len, by_epochs[10].values())) == len(rows)
-    lines = report.longer_table(by_epochs).splitlines()[2:]
-    found = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    assert [(line[1], line[2], line[4], line[-2]) for line in found] == [
-        ("hardening", "10", "96.00 ± 0.00", "95.00 ± 0.00"), ("hardening", "45", "97.00 ± 0.00", "95.50 ± 0.00")
-    ]  # fmt: skip
-    assert [line.split("|")[4].strip() for line in report.aims_table(by_epochs).splitlines()[2:]] == ["10", "45"]
-    text = report.markdown(by_epochs)
-    assert "of 10 epochs (where it says so, 45)" in text and "## What more epochs are worth" in text
-    assert "more epochs" not in report.markdown({10: by_epochs[10]})
+def test_what_counts_as_collapsed():
+    tree, dense = tables.longer("mnist", 45)[0], tables.longer("mnist", 45)[2]
+    assert not recorded.collapsed(row(tree, 0.9)) and not recorded.collapsed(row(dense, 0.9))
+    assert recorded.collapsed(row(dense, 0.1)) and recorded.collapsed(row(tree, 0.1))
+    assert recorded.collapsed(row(tree, 0.9, busiest=0.95)) and not recorded.collapsed(row(tree, 0.9, busiest=0.85))
 
 
-def test_what_counts_as_collapsed(runs):
-    tree, dense = runs[0], next(run for run in runs if run.layer == "DenseFF")
-    assert not report.collapsed(row(tree, 0.9)) and not report.collapsed(row(dense, 0.9))
-    assert report.collapsed(row(dense, 0.1)) and report.collapsed(row(tree, 0.1))
-    assert report.collapsed(row(tree, 0.9, share=[0.95, 0.05] + 14 * [0]))
-    assert not report.collapsed(row(tree, 0.9, share=[0.85, 0.15] + 14 * [0]))
+def test_runs_of_another_form_are_set_aside_and_never_mixed(tmp_path):
+    new = tables.longer("mnist", 45)[0]
+    old = row(new, 0.5) | {"key": "older", "form": "another"}
+    groups, set_aside = recorded.read([write(tmp_path / "runs.jsonl", [old, row(new, 0.97)])])
+    assert set_aside == 1 and [one["hard_accuracy"] for rows in groups.values() for one in rows] == [0.97]
+    assert "1 recorded runs of recipes that have since been changed" in report.markdown(groups, set_aside)
 
 
-def test_runs_of_a_recipe_that_has_changed_are_set_aside(runs, tmp_path):
-    new = next(run for run in runs if run.name == "hardening")
-    old = row(new, 0.5) | {"key": "older", "recipe": "Recipe(another)"}
-    by_epochs, set_aside = report.read([write(tmp_path / "runs.jsonl", [old, row(new, 0.97)])])
-    assert set_aside == 1 and [r["hard_accuracy"] for rows in by_epochs[10].values() for r in rows] == [0.97]
-    assert "1 recorded runs of recipes that have since been changed" in report.markdown(by_epochs, set_aside)
+def test_a_run_in_two_files_counts_once(tmp_path):
+    path = write(tmp_path / "runs.jsonl", rows_of(tables.longer("mnist", 45)))
+    assert recorded.read([path]) == recorded.read([path, path])
 
 
-def test_a_run_in_two_files_counts_once(recorded):
-    once, twice = report.read([recorded])[0], report.read([recorded, recorded])[0]
-    assert once == twice
-
-
-def test_a_single_seed_has_no_spread(runs, tmp_path):
-    rows = [row(run, 0.95) for run in runs if run.seed == 0]
-    table = report.grid_table(report.read([write(tmp_path / "runs.jsonl", rows)])[0][10], "mnist")
+def test_a_single_seed_has_no_spread(tmp_path):
+    rows = rows_of(tables.table1("mnist", quoted=True), seeds=1)
+    table = report.grid_table(recorded.read([write(tmp_path / "runs.jsonl", rows)])[0], "mnist", 10)
     assert "95.00 | 95.00 |" in table and "±" not in table
 
 
-def test_the_command_writes_tables_and_figures(recorded, capsys, tmp_path):
-    status, out, err = run_command(capsys, "reproduce", "report", recorded, "--out", tmp_path / "new")
+def test_the_command_writes_tables_search_and_figures(capsys, tmp_path):
+    arms = tables.table1("mnist", quoted=True, epochs=8) + tables.ablation("mnist", epochs=8)
+    runs = write(tmp_path / "runs.jsonl", rows_of(arms))
+    trials = write(tmp_path / "search.jsonl", [one | {"validation_accuracy": 0.9} for one in rows_of(arms[:1], 1)])
+    status, out, err = run_command(
+        capsys, "reproduce", "report", runs, "--search", trials, "--out", tmp_path / "new"
+    )  # fmt: skip
     assert status == 0 and "written: " in out and err == ""
     text = (tmp_path / "new" / "report.md").read_text()
-    assert text in out and "quick look" not in text
+    assert text in out and "quick look" not in text and "## The search" in text
     written = {path.name for path in (tmp_path / "new").iterdir()}
-    assert written == {"report.md", "size.png", "ablation.png"}  # one tree is no grid
+    assert written == {"report.md", "size.png", "ablation.png"}  # two trees are no grid
     assert all(f"]({name})" in text for name in written - {"report.md"})
 
 
 def test_a_quick_look_says_so(tmp_path):
-    runs = experiments.ablation([("mnist-small", 4, 8)], 1)
-    by_epochs, _ = report.read([write(tmp_path / "runs.jsonl", [row(run, 0.9) for run in runs])])
-    assert "**This is a quick look:**" in report.markdown(by_epochs)
+    rows = rows_of(tables.table1("mnist-small", quoted=True), seeds=1)
+    groups, _ = recorded.read([write(tmp_path / "runs.jsonl", rows)])
+    text = report.markdown(groups)
+    assert "**This is a quick look:**" in text and "| mnist-small, depth 4, leaf width 8 | 10 |" in text
+
+
+def test_the_figures_hold_every_run(groups):
+    epochs = 8
+    sizes = figures.by_size(groups, "mnist", epochs)
+    assert set(sizes) == {"dense nets, our optimiser", "experts, our optimiser", "trees, paper1",
+                          f"trees, {variants.MILD}", "trees, hardening"}  # fmt: skip
+    assert sorted(sizes["trees, hardening"]) == [(8, 128, [97.0, 97.2]), (12, 128, [97.0, 97.2])]
+    panels = figures.by_recipe(groups, epochs)
+    assert list(panels) == ["mnist, depth 4, leaf width 8", "mnist, depth 7, leaf width 1"]
+    assert all(len(panel) == len(variants.variants()) - 1 for panel in panels.values())
+    assert next(iter(panels["mnist, depth 7, leaf width 1"])) == "hardening"
 
 
 def test_bad_input_is_one_line(capsys, tmp_path):
-    empty = write(tmp_path / "empty.jsonl", [])
+    empty, rows = write(tmp_path / "empty.jsonl", []), rows_of(tables.longer("mnist", 45))
     refused(capsys, "cannot read", "reproduce", "report", tmp_path / "nowhere.jsonl")
     refused(capsys, "no results in", "reproduce", "report", empty)
-    refused(capsys, "cannot write", "reproduce", "report", write(tmp_path / "x", [row(experiments.ablation(
-        [("mnist", 4, 8)], 1)[0], 0.9)]), "--out", empty)  # fmt: skip
+    lacking = write(tmp_path / "lacking", [rows[0], {k: v for k, v in rows[1].items() if k != "busiest"}])
+    refused(capsys, "line 2 is no result: it lacks 'busiest'", "reproduce", "report", lacking)
+    refused(capsys, "cannot write", "reproduce", "report", write(tmp_path / "x", rows), "--out", empty)
 
 
-@pytest.mark.skipif(not (FOLDER / "runs.jsonl").exists(), reason="nothing recorded")
+@RECORDED
 def test_the_recorded_report_is_made_of_the_recorded_runs():
-    by_epochs, set_aside = report.read([FOLDER / "runs.jsonl"])
-    drawn = report.figures(report.grid_of(by_epochs))
-    figures = [(title, f"{stem}.png") for stem, (title, _) in drawn.items()]
-    assert (FOLDER / "report.md").read_text() == report.markdown(by_epochs, set_aside, figures)
-    assert all((FOLDER / name).exists() for _, name in figures)
+    groups, set_aside = recorded.read([FOLDER / "runs.jsonl"])
+    drawn = [(title, f"{stem}.png") for stem, (title, _) in figures.figures(groups).items()]
+    text = report.markdown(groups, set_aside, searched.markdown(tuning.read()), drawn)
+    assert (FOLDER / "report.md").read_text() == text
+    assert all((FOLDER / name).exists() for _, name in drawn)
 
 
-@pytest.mark.skipif(not (FOLDER / "runs.jsonl").exists(), reason="nothing recorded")
+@RECORDED
 def test_the_recorded_runs_are_those_of_todays_commands():
-    names, seeds, epochs = reproduce.FULL["data"].split(","), reproduce.FULL["seeds"], reproduce.FULL["epochs"]
-    grid = experiments.table1(names, seeds, epochs=epochs) + experiments.longer(names, seeds, *reproduce.LONGER)
-    ablation = {name: experiments.ablation(experiments.cases(name), seeds, epochs=epochs) for name in names}
-    by_epochs, set_aside = report.read([FOLDER / "runs.jsonl"])
-    found = {row["key"] for groups in by_epochs.values() for rows in groups.values() for row in rows}
-    needed = {run.key() for run in grid + ablation["mnist"]}
-    more = {run.key() for run in ablation["fashion-mnist"]} - needed  # all of it, or nothing
-    assert needed <= found and found - needed in (set(), more) and set_aside == 0
+    choice = tuning.choice()
+    arms = [arm for data in ("mnist", "fashion-mnist") for arm in tables.longer(data, 45)]
+    needed = {run.key() for run in tables.seeded(arms, 3, choice)}
+    groups, set_aside = recorded.read([FOLDER / "runs.jsonl"])
+    keys = {row["key"] for rows in groups.values() for row in rows}
+    assert needed <= keys and set_aside == 0
+    more = [
+        arms,
+        *(tables.table1(data, quoted, epochs=8) for data in ("mnist", "fashion-mnist") for quoted in (True, False)),
+        tables.ablation("mnist", epochs=8),
+    ]
+    known = {run.key() for arms in more for run in tables.seeded(_searched(arms, choice), 5, choice)}
+    assert keys - needed <= known
+    assert {group.rates for group in groups} <= {SEARCHED, THE_TREES, "given"}
 
 
-@pytest.mark.skipif(not (FOLDER / "runs.jsonl").exists(), reason="nothing recorded")
+def _searched(arms, choice):
+    """The arms for which something was searched: recording may have stopped before."""
+    there = []
+    for arm in arms:
+        try:
+            choice(arm)
+        except ValueError:
+            continue
+        there.append(arm)
+    return there
+
+
+@RECORDED
 def test_the_readme_quotes_the_recorded_runs():
     text = (FOLDER.parent.parent / "README.md").read_text()
-    by_epochs, _ = report.read([FOLDER / "runs.jsonl"])
-    assert report.aims_table(by_epochs) in text
-    for data in reproduce.FULL["data"].split(","):
-        assert report.findings(report.grid_of(by_epochs), data) in text
+    groups, _ = recorded.read([FOLDER / "runs.jsonl"])
+    quoted = [line for line in text.splitlines() if re.match(r"\| (fashion-)?mnist, depth", line)]
+    assert set(quoted) <= set(report.lead_table(groups).splitlines() + report.aims_table(groups).splitlines())
+
+
+def test_what_is_not_recorded_is_said(groups, tmp_path):
+    assert "**Not recorded here:** the grid (`fffref reproduce table1`)." in report.markdown(groups)
+    few, _ = recorded.read([write(tmp_path / "few.jsonl", rows_of(tables.longer("mnist", 45)))])
+    text = report.markdown(few)
+    assert all(name in text for name in ("table1`);", "table1 --quoted`);", "ablation`).")) and "longer`" not in text
+    assert "the grid, 45 epochs" not in text and "the grid, 8 epochs" in report.markdown(groups)

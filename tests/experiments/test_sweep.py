@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -52,8 +53,8 @@ def traces(folder):
 def test_results_come_in_the_order_of_the_runs_and_are_in_the_file(tmp_path):
     runs = tasks(tmp_path, [3, 1, 2])
     file = tmp_path / "new folder" / "results.jsonl"
-    found = sweep.sweep(runs, execute, file, progress=False)
-    assert [row["square"] for row in found] == [9, 1, 4]
+    results = sweep.sweep(runs, execute, file, progress=False)
+    assert [row["square"] for row in results] == [9, 1, 4]
     assert sorted(row["key"] for row in sweep.read(file)) == ["task 1", "task 2", "task 3"]
 
 
@@ -72,21 +73,60 @@ def test_costly_runs_start_first(tmp_path):
     assert [number for number, _ in traces(tmp_path)] == [3, 2, 1]
 
 
-@pytest.mark.parametrize("torn", [1, 10, 25])
+@pytest.mark.parametrize("torn", [2, 10, 25])
 def test_a_torn_last_line_is_cut_off_and_computed_again(tmp_path, torn):
     file = tmp_path / "results.jsonl"
     sweep.sweep(tasks(tmp_path, range(3)), execute, file, progress=False)
     whole = file.read_bytes()
     file.write_bytes(whole[:-torn])
     assert len(sweep.read(file)) == 2
-    found = sweep.sweep(tasks(tmp_path, range(3)), execute, file, progress=False)
-    assert file.read_bytes() == whole and [row["square"] for row in found] == [0, 1, 4]
+    results = sweep.sweep(tasks(tmp_path, range(3)), execute, file, progress=False)
+    assert file.read_bytes() == whole and [row["square"] for row in results] == [0, 1, 4]
     assert [number for number, _ in traces(tmp_path)] == [0, 1, 2, 2]
+
+
+def test_a_last_result_that_lacks_its_end_of_line_is_kept(tmp_path):
+    file = tmp_path / "results.jsonl"
+    sweep.sweep(tasks(tmp_path, range(3)), execute, file, progress=False)
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1])
+    assert len(sweep.read(file)) == 3
+    sweep.sweep(tasks(tmp_path, range(3)), execute, file, progress=False)
+    assert file.read_bytes() == whole and len(traces(tmp_path)) == 3
+    file.write_bytes(whole[:-1])
+    sweep.sweep(tasks(tmp_path, range(4)), execute, file, progress=False)
+    assert file.read_bytes().startswith(whole) and len(sweep.read(file)) == 4
+
+
+FOREIGN = [
+    b"Dear diary",
+    b"Dear diary,\ntoday",
+    b"\x89PNG\r\n\x1a\n\0\0",
+    b'{"cells": [], "nbformat": 4}',
+    b'{"cells": []',
+    b'{"key": 3}',
+    b"[1, 2",
+    b'{"key": "task 1", "square": 1}\nand then nothing more',
+    b'{"key": "task 1", "square": 1}\n' + 10 * b"\0",
+    b"[" * 100_000,
+    b"[" * 100_000 + b"\n",
+]
+
+
+@pytest.mark.parametrize("content", FOREIGN, ids=range(len(FOREIGN)))
+def test_a_file_that_is_not_ours_is_refused_and_stays_as_it_is(tmp_path, content):
+    file = tmp_path / "precious"
+    file.write_bytes(content)
+    for use in (sweep.read, lambda file: sweep.sweep(tasks(tmp_path, [1]), execute, file, progress=False)):
+        with pytest.raises(ValueError, match=r"line \d is no result") as refusal:
+            use(file)
+        assert "\n" not in str(refusal.value) and len(str(refusal.value)) < 300 + len(str(file))
+    assert file.read_bytes() == content and not (tmp_path / "trace").exists()
 
 
 def test_a_damaged_file_is_refused_by_line(tmp_path):
     file = tmp_path / "results.jsonl"
-    for damage in ('{"key": "task', "[1, 2]", '{"square": 4}', "3"):
+    for damage in ('{"key": "task', "[1, 2]", '{"square": 4}', "3", "", "\N{SNOWMAN}"):
         content = '{"key": "task 1", "square": 1}\n' + damage + "\n"
         file.write_text(content)
         for use in (sweep.read, lambda file: sweep.sweep(tasks(tmp_path, [1]), execute, file, progress=False)):
@@ -99,6 +139,16 @@ def test_a_damaged_file_is_refused_by_line(tmp_path):
         sweep.sweep([], execute, tmp_path, progress=False)
     with pytest.raises(ValueError, match="jobs must be at least 1"):
         sweep.sweep([], execute, file, jobs=0)
+
+
+def test_a_line_that_lacks_a_field_is_said_by_number(tmp_path):
+    file = tmp_path / "results.jsonl"
+    lines = ['{"key": "a", "square": 1}', '{"key": "b"}', '{"key": "c", "square": "nine"}']
+    for line, wrong in ((1, "it lacks 'square'"), (2, "'square' cannot be 'nine'")):
+        file.write_text(f"{lines[0]}\n{lines[line]}\n")
+        with pytest.raises(ValueError, match=f"line 2 is no result: {wrong}"):
+            sweep.read(file, {"square": int})
+    assert len(sweep.read(file)) == 2
 
 
 @pytest.mark.skipif(sweep.fcntl is None, reason="needs file locks")
@@ -135,7 +185,8 @@ def test_the_bar_says_how_long_it_will_take(tmp_path, capsys):
     assert "squares: 100%" in text and "left, 3 of 3 runs" in text
 
 
-def wait_for(condition, seconds=60):
+def wait_for(condition, seconds=600):
+    """Wait long: a machine that does other work beside is slow, not wrong."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited in vain"
@@ -144,22 +195,33 @@ def wait_for(condition, seconds=60):
 
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs POSIX signals")
 def test_a_sweep_that_was_killed_goes_on_and_ends_with_the_same(tmp_path):
-    """With real training: what is in the file in the end is what an uninterrupted sweep writes, times apart."""
+    """With real training: what is in the file in the end is what an uninterrupted sweep writes, times apart.
+
+    The first sweep stands still after a few runs, so that it is killed in the middle however slow the machine is.
+    """
     code = """
-import sys
-from fffref.experiments import sweep
-from fffref.experiments import runs as experiments
-runs = experiments.table1(["mnist-small"], 2, epochs=1)
-runs = [run for run in runs if run.sizes in ({"depth": 3, "leaf_width": 4}, {"width": 16}, {"width": 7})]
-sweep.sweep(runs, experiments.execute, sys.argv[1], jobs=2, progress=False)
+import sys, time
+from dataclasses import replace
+from fffref.experiments import runs, sweep, variants
+ours = variants.bases(epochs=1)["hardening"]
+arms = [runs.Run("mnist-small", "LeafFFF", {"depth": 3, "leaf_width": 4}, ours),
+        runs.Run("mnist-small", "DenseFF", {"width": 7}, variants.for_dense(ours))]
+todo = [replace(arm, seed=seed) for arm in arms for seed in range(4)]
+def execute(run):
+    while len(sys.argv) > 2 and run.seed == 3:
+        time.sleep(1)
+    return runs.execute(run)
+sweep.sweep(todo, execute, sys.argv[1], progress=False)
 """
     killed, whole = tmp_path / "killed.jsonl", tmp_path / "whole.jsonl"
     command = [sys.executable, "-c", code]
-    with subprocess.Popen([*command, killed], cwd=ROOT, start_new_session=True) as process:
-        wait_for(lambda: killed.exists() and killed.read_bytes().count(b"\n") >= 2)
-        os.killpg(process.pid, signal.SIGKILL)  # its workers too
+    with subprocess.Popen([*command, killed, "stop"], cwd=ROOT, start_new_session=True) as process:
+        try:
+            wait_for(lambda: process.poll() is not None or lines_of(killed) == 3)
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
     early = sweep.read(killed)
-    assert 2 <= len(early) < 14
+    assert len(early) == 3
     with killed.open("ab") as file:
         file.write(b'{"key": "torn')
     for file in (killed, whole):
@@ -167,10 +229,14 @@ sweep.sweep(runs, experiments.execute, sys.argv[1], jobs=2, progress=False)
 
     def results(file):
         rows = sweep.read(file)
-        assert len({row["key"] for row in rows}) == len(rows) == 14
+        assert len({row["key"] for row in rows}) == len(rows) == 8
         return {row.pop("key"): row for row in rows if row.pop("seconds")}
 
     assert sweep.read(killed)[: len(early)] == early and results(killed) == results(whole)
+
+
+def lines_of(file):
+    return file.read_bytes().count(b"\n") if file.exists() else 0
 
 
 @pytest.fixture
@@ -211,16 +277,31 @@ def kill_a_worker(folder):
     (folder / "dead").write_text(str(dead))
 
 
-def test_a_scheduler_that_is_not_there_is_one_line(tmp_path, monkeypatch):
-    dask = pytest.importorskip("dask")
+@pytest.mark.parametrize(
+    "address, why",
+    [
+        ("tcp://127.0.0.1:9", ""),
+        ("nonsense://x", "looks like"),
+        ("nonsense", "looks like"),
+        ("tcp://127.0.0.1:99999", "looks like"),
+        ("tcp://no-such-host.invalid:8786", ""),
+    ],
+)
+def test_a_scheduler_that_is_not_there_is_one_line(tmp_path, address, why):
     pytest.importorskip("distributed")
-    with (
-        dask.config.set({"distributed.comm.timeouts.connect": "0.2s"}),
-        pytest.raises(ValueError, match="dask scheduler"),
-    ):
-        sweep.sweep(tasks(tmp_path, [1]), execute, tmp_path / "out", scheduler="tcp://127.0.0.1:9", progress=False)
-    with pytest.raises(ValueError, match="no Dask scheduler at nonsense://x"):
-        sweep.sweep(tasks(tmp_path, [1]), execute, tmp_path / "out", scheduler="nonsense://x", progress=False)
+    with pytest.raises(ValueError, match=f"no Dask scheduler at {address}: .*{why}.*start one with: dask sched"):
+        sweep.sweep(tasks(tmp_path, [1]), execute, tmp_path / "out", scheduler=address, progress=False)
+
+
+def test_somebody_who_listens_and_is_no_scheduler_is_given_up(tmp_path, monkeypatch):
+    pytest.importorskip("distributed")
+    monkeypatch.setattr(sweep, "PATIENCE", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as server, pytest.raises(ValueError, match="no Dask scheduler at"):
+        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        sweep.sweep(tasks(tmp_path, [1]), execute, tmp_path / "out", scheduler=address, progress=False)
+
+
+def test_a_scheduler_needs_dask(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(ValueError, match=r"pip install 'fffref\[cluster\]'"):
         sweep.sweep(tasks(tmp_path, [1]), execute, tmp_path / "out", scheduler="tcp://127.0.0.1:9", progress=False)

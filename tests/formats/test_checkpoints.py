@@ -64,7 +64,7 @@ def test_a_truncated_file_is_refused_wherever_it_ends(saved):
     whole = saved[0].read_bytes()
     for length in (0, 4, 8, 100, len(whole) // 2, len(whole) - 1):
         saved[0].write_bytes(whole[:length])
-        with pytest.raises(ValueError, match="no complete safetensors file"):
+        with pytest.raises(ValueError, match=r"no complete safetensors file|is truncated"):
             checkpoints.load(saved[0])
 
 
@@ -122,9 +122,9 @@ def test_other_files_are_refused(tmp_path, rng):
     path.write_text("hello")
     with pytest.raises(ValueError, match="no complete safetensors file"):
         checkpoints.load(path)
-    with pytest.raises(ValueError, match="no complete safetensors file"):
+    with pytest.raises(ValueError, match=r"cannot read .*: it is no regular file"):
         checkpoints.load(tmp_path)
-    with pytest.raises(TypeError, match="layer must be one of LeafFFF, PathFFF, DenseFF, MoE, got ndarray"):
+    with pytest.raises(TypeError, match=r"one of LeafFFF, PathFFF, DenseFF, MoE or a record of such, got ndarray"):
         checkpoints.save(path, np.zeros(3))
 
 

@@ -1,116 +1,11 @@
-"""Safetensors files are mapped as they are, and refused if they are not; the published module's weights come back."""
-
-import json
+"""The first paper's package: its module's weights come back, whatever wrappers have added to their names."""
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
-from fffref import LeafFFF
-from fffref.formats import fastfeedforward
-
-
-def raw(path, header, data=b""):
-    """Write a safetensors file by hand: any header, no padding."""
-    text = header if isinstance(header, bytes) else json.dumps(header).encode()
-    path.write_bytes(len(text).to_bytes(8, "little") + text + data)
-    return path
-
-
-# ---------------------------------------------------------------------- mapping
-
-
-def test_arrays_are_the_files(tmp_path, rng):
-    path = tmp_path / "a.safetensors"
-    arrays = {
-        "f4": rng.standard_normal((3, 5), np.float32), "f8": rng.standard_normal((2, 1, 4)), "number": np.array(0.5),
-        "i8": np.arange(4), "none": np.zeros((0, 3), np.float32), "nan": np.array([np.nan, -0.0, np.inf]),
-    }  # fmt: skip
-    save_file(arrays, path, {"about": "metadata are no tensor"})
-    found = fastfeedforward.mapped(path)
-    assert set(found) == set(arrays)
-    for name, array in arrays.items():
-        np.testing.assert_array_equal(found[name], array, strict=True)
-        assert type(found[name]) is np.ndarray and found[name].flags.carray
-
-
-def test_nothing_is_read_before_it_is_used_and_the_file_is_never_written(tmp_path):
-    path = tmp_path / "a.safetensors"
-    save_file({"a": np.zeros(1000, np.float32)}, path)
-    before = path.read_bytes()
-    array = fastfeedforward.mapped(path)["a"]
-    with path.open("r+b") as file:  # what the file says now is what the array says now
-        file.seek(len(before) - 4)
-        file.write(np.float32(7).tobytes())
-    assert array[-1] == 7
-    array[0] = 1
-    assert path.read_bytes()[:-4] == before[:-4] and array[0] == 1
-
-
-@pytest.mark.parametrize("shift", range(9))
-def test_arrays_may_start_anywhere(shift, tmp_path):
-    values = np.arange(6, dtype=np.float32).reshape(2, 3)
-    header = json.dumps({"a": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}}) + " " * shift
-    found = fastfeedforward.mapped(raw(tmp_path / "a.safetensors", header.encode(), values.tobytes()))["a"]
-    np.testing.assert_array_equal(found, values, strict=True)
-    assert found.flags.aligned
-
-
-def test_what_is_written_is_read_whatever_the_layout(tmp_path, rng):
-    path, array = tmp_path / "new" / "a.safetensors", rng.standard_normal((4, 6))
-    fastfeedforward.write(path, {"t": array.T, "step": array[:, ::2], "number": np.array(3.0)})
-    for found in (fastfeedforward.mapped(path), load_file(path)):
-        np.testing.assert_array_equal(found["t"], array.T, strict=True)
-        np.testing.assert_array_equal(found["step"], array[:, ::2], strict=True)
-        assert found["number"].shape == ()
-
-
-def test_a_truncated_file_is_refused_wherever_it_ends(tmp_path):
-    path = tmp_path / "a.safetensors"
-    save_file({"a": np.zeros(100, np.float32), "b": np.zeros(3)}, path)
-    whole = path.read_bytes()
-    for length in (0, 4, 8, 60, len(whole) // 2, len(whole) - 1):
-        path.write_bytes(whole[:length])
-        with pytest.raises(ValueError, match=r"a\.safetensors is (no complete|truncated)"):
-            fastfeedforward.mapped(path)
-
-
-ENTRY = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
-
-
-@pytest.mark.parametrize(
-    "header, message",
-    [
-        (b"{not json", "its header is no JSON"),
-        (b"\xff\xfe\x00", "its header is no JSON"),
-        ([1, 2], "no complete safetensors file"),
-        ({"a": 3}, "does not say where a is"),
-        ({"a": {"dtype": "F32", "shape": [2]}}, "does not say where a is"),
-        ({"a": ENTRY | {"data_offsets": [0]}}, "does not say where a is"),
-        ({"a": ENTRY | {"dtype": "BF16"}}, "a is BF16, expected F32 or F64"),
-        ({"a": ENTRY | {"shape": [3]}}, "truncated or damaged at a"),
-        ({"a": ENTRY | {"shape": [-2]}}, "truncated or damaged at a"),
-        ({"a": ENTRY | {"data_offsets": [4, 12]}}, "truncated or damaged at a"),
-        ({"a": ENTRY | {"data_offsets": [-8, 0]}}, "truncated or damaged at a"),
-    ],
-)
-def test_damaged_headers_are_refused(header, message, tmp_path):
-    with pytest.raises(ValueError, match=message):
-        fastfeedforward.mapped(raw(tmp_path / "a.safetensors", header, bytes(8)))
-
-
-def test_other_files_are_told_apart(tmp_path):
-    with pytest.raises(ValueError, match="there is no file"):
-        fastfeedforward.mapped(tmp_path / "none.safetensors")
-    with pytest.raises(ValueError, match="cannot read"):
-        fastfeedforward.mapped(tmp_path)
-    archive = tmp_path / "module.pt"
-    archive.write_bytes(b"PK\x03\x04" + bytes(100))
-    with pytest.raises(ValueError, match=r"a zip archive, as torch\.save writes it; safetensors\.torch\.save_file"):
-        fastfeedforward.mapped(archive)
-
-
-# ---------------------------------------------------------------------- fastfeedforward
+from fffref import LeafFFF, checks
+from fffref.formats import fastfeedforward, safetensors
 
 
 def layer_of(rng, depth=3, dtype=np.float32):
@@ -123,10 +18,10 @@ def layer_of(rng, depth=3, dtype=np.float32):
 def test_weights_come_back_bit_for_bit(depth, dtype, prefix, rng, tmp_path):
     layer = layer_of(rng, depth, dtype)
     layer.leaf_in_weight[0, 0, :3] = np.nan, -0.0, np.inf
-    fastfeedforward.write(
+    safetensors.write(
         tmp_path / "a.safetensors", fastfeedforward.fastfeedforward(layer, prefix) | {"other": np.zeros(2)}
     )
-    tensors = fastfeedforward.mapped(tmp_path / "a.safetensors")
+    tensors = dict(safetensors.mapped(tmp_path / "a.safetensors"))
     if not prefix:
         tensors.pop("other")
     again = fastfeedforward.leaf_fff(tensors, "gelu", prefix)
@@ -178,14 +73,14 @@ def test_statistics_are_no_weights(rng):
 @pytest.mark.parametrize("depth", [0, 1, 4])
 @pytest.mark.parametrize("activation", ["relu", "gelu"])
 def test_the_published_module_computes_the_same_in_training(depth, activation, rng, tmp_path):
-    torch, fastfeedforward = pytest.importorskip("torch"), pytest.importorskip("fastfeedforward")
+    torch, package = pytest.importorskip("torch"), pytest.importorskip("fastfeedforward")
     from safetensors.torch import load_file, save_file
 
     kinds = {"relu": torch.nn.ReLU(), "gelu": torch.nn.GELU()}
     torch.manual_seed(0)
-    module = fastfeedforward.FFF(6, 3, 4, depth, activation=kinds[activation], usage_mode="soft")
+    module = package.FFF(6, 3, 4, depth, activation=kinds[activation], usage_mode="soft")
     save_file(module.state_dict(), tmp_path / "module.safetensors")
-    layer = fastfeedforward.leaf_fff(fastfeedforward.mapped(tmp_path / "module.safetensors"), activation)
+    layer = fastfeedforward.leaf_fff(safetensors.mapped(tmp_path / "module.safetensors"), activation)
     x = rng.standard_normal((50, 6), np.float32)
     with torch.no_grad():
         expected = module(torch.from_numpy(x)).numpy()
@@ -198,7 +93,47 @@ def test_the_published_module_computes_the_same_in_training(depth, activation, r
         np.testing.assert_allclose(layer.forward_hard(x) - bias, hard, rtol=1e-5, atol=1e-5 * np.abs(hard).max())
         assert np.abs(bias).max() > 0.1
 
-    fastfeedforward.write(tmp_path / "back.safetensors", fastfeedforward.fastfeedforward(layer))
-    other = fastfeedforward.FFF(6, 3, 4, depth, activation=kinds[activation])
+    safetensors.write(tmp_path / "back.safetensors", fastfeedforward.fastfeedforward(layer))
+    other = package.FFF(6, 3, 4, depth, activation=kinds[activation])
     other.load_state_dict(load_file(tmp_path / "back.safetensors"))
     assert all(torch.equal(value, module.state_dict()[name]) for name, value in other.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    "wrapper", ["_orig_mod.", "module.", "module._orig_mod.", "_orig_mod.module.", "module.module."]
+)
+@pytest.mark.parametrize("prefix", ["", "head."])
+def test_what_wrappers_put_before_names_is_passed_over(wrapper, prefix, rng):
+    layer = layer_of(rng)
+    tensors = {wrapper + name: array for name, array in fastfeedforward.fastfeedforward(layer, prefix).items()}
+    for asked in (prefix, wrapper + prefix):
+        np.testing.assert_array_equal(
+            fastfeedforward.leaf_fff(tensors, prefix=asked).leaf_in_weight, layer.leaf_in_weight
+        )
+
+
+def test_a_compiled_part_of_a_model_is_found(rng):
+    layer = layer_of(rng)
+    tensors = fastfeedforward.fastfeedforward(layer, "net._orig_mod.head.")
+    np.testing.assert_array_equal(fastfeedforward.leaf_fff(tensors, prefix="net.head.").node_bias, layer.node_bias)
+
+
+def test_two_names_that_are_one_but_for_a_wrapper_are_refused(rng):
+    tensors = fastfeedforward.fastfeedforward(layer_of(rng))
+    with pytest.raises(checks.InputError, match=r"_orig_mod.w1s and w1s are one name"):
+        fastfeedforward.leaf_fff(tensors | {"_orig_mod.w1s": tensors["w1s"]})
+
+
+def test_the_prefix_that_was_forgotten_is_named(rng):
+    tensors = fastfeedforward.fastfeedforward(layer_of(rng), "head.ff.")
+    with pytest.raises(checks.InputError, match=r"it is there under the prefix 'head\.ff\.', ask for that"):
+        fastfeedforward.leaf_fff(tensors)
+
+
+@pytest.mark.parametrize("other", [np.float16, np.uint8, np.int16])
+def test_only_what_is_asked_for_is_judged(other, rng, tmp_path):
+    layer = layer_of(rng)
+    weights = {name: np.asarray(a, order="C") for name, a in fastfeedforward.fastfeedforward(layer, "head.").items()}
+    save_file(weights | {"backbone.weight": np.zeros((4, 4), other)}, tmp_path / "mixed.safetensors")
+    again = fastfeedforward.leaf_fff(safetensors.mapped(tmp_path / "mixed.safetensors"), "gelu", "head.")
+    np.testing.assert_array_equal(again.leaf_out_weight, layer.leaf_out_weight, strict=True)

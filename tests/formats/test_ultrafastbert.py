@@ -8,6 +8,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from fffref import DenseFF, PathFFF
+from fffref.counting import presets
 from fffref.formats import ultrafastbert
 from fffref.formats.ultrafastbert import OUT, WORDS, Arch
 from fffref.models.bert import Bert
@@ -65,7 +66,12 @@ def test_a_model_comes_back(folder, arch, rng):
 def test_weights_are_mapped_and_the_file_is_not_written(folder, arch):
     before = (folder / "model.safetensors").read_bytes()
     bert = Bert.load(folder)
-    for array in (bert.words, bert.blocks[1].qkv, bert.blocks[0].dense, bert.blocks[0].ff.in_weight):
+    for array in (
+        bert.embedding.words,
+        bert.blocks[1].attention.qkv,
+        bert.blocks[0].attention.out,
+        bert.blocks[0].ff.in_weight,
+    ):
         base = array
         while isinstance(base.base, np.ndarray):
             base = base.base
@@ -103,7 +109,7 @@ def test_nan_in_the_tied_tensor_equals_itself(folder):
         tensors[WORDS][3] = tensors[OUT][3] = np.nan
 
     change_weights(folder, change)
-    assert np.isnan(Bert.load(folder).words[3]).all()
+    assert np.isnan(Bert.load(folder).embedding.words[3]).all()
 
 
 def test_a_configuration_may_leave_the_vocabulary_open(folder):
@@ -243,3 +249,17 @@ def test_the_conversion_that_we_advise_works(folder, rng):
     (folder / "model.safetensors").unlink()
     run([executable, "-c", ultrafastbert.CONVERT], cwd=folder, check=True)
     np.testing.assert_array_equal(Bert.load(folder)(ids), expected)
+
+
+@pytest.mark.parametrize("trees, depth", [(1, 11), (3072, 0), (16, 7)])
+def test_the_preset_of_the_counts_is_the_architectures_own(trees, depth):
+    preset = presets.get(f"ultrafastbert-{trees}x{depth}")
+    assert Arch(n_trees=trees, depth=depth).counted() == replace(preset, published=None, note="")
+    assert Arch(width=3072).counted() == replace(presets.get("crammed-bert-3072"), note="")
+
+
+@pytest.mark.parametrize("arch", [TINY, DENSE], indirect=True)
+def test_the_parameters_counted_are_the_tensors_but_for_attentions_factor(arch, rng):
+    tensors = ultrafastbert.draw(rng, arch)
+    stored = sum(array.size for name, array in tensors.items() if not name.endswith("norm_factor"))
+    assert arch.counted().n_parameters == stored

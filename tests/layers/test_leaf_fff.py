@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fffref import DenseFF, LeafFFF, algorithms
-from fffref.layers import leaf_fff, tree
+from fffref.layers import tree
+from fffref.layers.choices import Choices, mix
 
 CLOSE = {"rtol": 1e-12, "atol": 1e-12}
 
@@ -27,7 +28,7 @@ def rows(function, x, n_out):
 def test_soft_forward_is_forward_t(drawn, temperature):
     layer, x = drawn
     expected = rows(lambda row: algorithms.FORWARD_T(row, layer, temperature=temperature), x, layer.n_out)
-    np.testing.assert_allclose(layer.forward(x, temperature)[0], expected, **CLOSE)
+    np.testing.assert_allclose(layer.forward(x, Choices(temperature))[0], expected, **CLOSE)
 
 
 @settings(deadline=None, max_examples=150)
@@ -39,7 +40,7 @@ def test_soft_forward_with_smooth_steps_is_forward_t_with_them(drawn, temperatur
         return algorithms.FORWARD_T(row, layer, temperature=temperature, choice=algorithms.smooth_step)
 
     expected = rows(oracle, x, layer.n_out)
-    np.testing.assert_allclose(layer.forward(x, temperature, smooth_step=True)[0], expected, **CLOSE)
+    np.testing.assert_allclose(layer.forward(x, Choices(temperature, smooth_step=True))[0], expected, **CLOSE)
 
 
 @settings(deadline=None, max_examples=150)
@@ -55,7 +56,7 @@ def test_hard_forward_is_forward_i_ties_included(drawn):
 @given(cases.layers_and_inputs("LeafFFF"))
 def test_straight_through_computes_the_hard_output(drawn):
     layer, x = drawn
-    y, tape = layer.forward(x, straight_through=True)
+    y, tape = layer.forward(x, Choices(straight_through=True))
     np.testing.assert_allclose(y, layer.forward_hard(x), **CLOSE)
     assert np.isin(tape.mixture, (0, 1)).all()
 
@@ -64,7 +65,7 @@ def test_a_tie_goes_right(rng):
     layer = cases.make("LeafFFF", rng).map(np.zeros_like)
     assert layer.route(np.ones((1, 5))).tolist() == [3]
     assert algorithms.FORWARD_I(np.ones(5), layer)[1] == 3
-    hard = layer.forward(np.ones((1, 5)), straight_through=True)[1].mixture
+    hard = layer.forward(np.ones((1, 5)), Choices(straight_through=True))[1].mixture
     assert hard.tolist() == [[0, 0, 0, 1]]
 
 
@@ -90,7 +91,7 @@ def test_a_hand_computed_tree():
 @given(st.integers(0, 6), st.integers(0, 4), st.integers(0, 2**32 - 1))
 def test_mixtures_sum_to_one_and_are_products_along_paths(depth, B, seed):
     choice = np.random.default_rng(seed).random((B, tree.n_nodes(depth)))
-    mixture = leaf_fff.mix(choice)
+    mixture = mix(choice, 1 - choice)
     np.testing.assert_allclose(mixture.sum(1), 1, rtol=1e-12)
     for leaf in range(tree.n_leaves(depth)):
         nodes, rights = tree.path(leaf, depth)
@@ -128,32 +129,32 @@ def test_depth_0_is_a_dense_net(rng):
 
 def test_soft_tends_to_hard_as_the_temperature_tends_to_0(rng):
     layer, x = cases.make("LeafFFF", rng, depth=4), rng.standard_normal((50, 5))
-    gaps = [np.abs(layer.forward(x, t)[0] - layer.forward_hard(x)).max() for t in (1, 0.1, 0.01, 1e-9)]
+    gaps = [np.abs(layer.forward(x, Choices(t))[0] - layer.forward_hard(x)).max() for t in (1, 0.1, 0.01, 1e-9)]
     assert gaps[0] > gaps[1] > gaps[2] and gaps[3] < 1e-12
 
 
 def test_transposing_always_is_negating_every_node(rng):
     layer, x = cases.make("LeafFFF", rng, depth=3), rng.standard_normal((6, 5))
     negated = replace(layer, node_weight=-layer.node_weight, node_bias=-layer.node_bias)
-    (_, plain), (y, transposed) = layer.forward(x), layer.forward(x, transpose_prob=1.0, rng=rng)
+    (_, plain), (y, transposed) = layer.forward(x), layer.forward(x, Choices(transpose_prob=1.0), rng)
     np.testing.assert_allclose(transposed.choice, 1 - plain.choice, **CLOSE)
     np.testing.assert_allclose(y, negated.forward(x)[0], **CLOSE)
 
 
 def test_transposition_happens_per_sample_and_node_with_its_probability(rng):
     layer, x = cases.make("LeafFFF", rng, depth=3), rng.standard_normal((2000, 5))
-    (_, plain), (_, some) = layer.forward(x), layer.forward(x, transpose_prob=0.3, rng=rng)
+    (_, plain), (_, some) = layer.forward(x), layer.forward(x, Choices(transpose_prob=0.3), rng)
     transposed = ~np.isclose(some.choice, plain.choice)
     np.testing.assert_allclose(transposed.mean(0), 0.3, atol=0.05)  # five standard deviations
     assert np.isclose(some.choice[transposed], 1 - plain.choice[transposed]).all()
-    again = [layer.forward(x, transpose_prob=0.3, rng=np.random.default_rng(1))[0] for _ in range(2)]
+    again = [layer.forward(x, Choices(transpose_prob=0.3), np.random.default_rng(1))[0] for _ in range(2)]
     np.testing.assert_array_equal(*again)
 
 
 def test_noise_makes_a_choice_a_coin_of_its_own_probability(rng):
     layer = cases.make("LeafFFF", rng, depth=1)
     x = np.tile(rng.standard_normal(5), (20_000, 1))
-    (_, plain), (y, noisy) = layer.forward(x, 0.5), layer.forward(x, 0.5, noise=1.0, rng=rng)
+    (_, plain), (y, noisy) = layer.forward(x, Choices(0.5)), layer.forward(x, Choices(0.5, noise=1.0), rng)
     expected = plain.choice[0, 0]
     spread = np.sqrt(expected * (1 - expected) / len(x))
     assert abs((noisy.choice > 0.5).mean() - expected) < 5 * spread  # the concrete distribution's property
@@ -166,17 +167,17 @@ def test_noise_makes_a_choice_a_coin_of_its_own_probability(rng):
 def test_straight_through_rounds_the_noisy_choice(rng):
     layer = cases.make("LeafFFF", rng, depth=3)
     x = rng.standard_normal((50, 5))
-    _, tape = layer.forward(x, noise=2.0, straight_through=True, rng=rng)
-    np.testing.assert_array_equal(tape.taken, tape.logit >= 0)
-    assert (tape.taken != (layer.forward(x)[1].logit >= 0)).any()
+    _, tape = layer.forward(x, Choices(noise=2.0, straight_through=True), rng)
+    np.testing.assert_array_equal(tape.right, tape.logit >= 0)
+    assert (tape.right != (layer.forward(x)[1].logit >= 0)).any()
 
 
 def test_smooth_steps_leave_most_leaves_of_a_cold_tree_out_exactly(rng):
     layer, x = cases.make("LeafFFF", rng, depth=4), rng.standard_normal((50, 5))
-    y, tape = layer.forward(x, 0.1, smooth_step=True)
-    assert (tape.mixture == 0).mean() > 0.5 and (layer.forward(x, 0.1)[1].mixture > 0).all()
+    y, tape = layer.forward(x, Choices(0.1, smooth_step=True))
+    assert (tape.mixture == 0).mean() > 0.5 and (layer.forward(x, Choices(0.1))[1].mixture > 0).all()
     np.testing.assert_allclose(tape.mixture.sum(1), 1, rtol=1e-12)
-    few, few_tape = layer.forward(x[:2], 0.1, smooth_step=True)
+    few, few_tape = layer.forward(x[:2], Choices(0.1, smooth_step=True))
     grads, _ = layer.backward(few_tape, np.ones_like(few))
     left_out = (few_tape.mixture == 0).all(0)
     assert left_out.any()
@@ -222,12 +223,14 @@ def test_counts(rng):
         ({"transpose_prob": -0.1}, ValueError, r"transpose_prob must lie in \[0, 1\], got -0.1"),
         ({"transpose_prob": 0.5}, TypeError, "rng must be a numpy.random.Generator, got None"),
         ({"noise": -1}, ValueError, r"noise must lie in \[0, inf\), got -1"),
+        ({"straight_through": "no"}, TypeError, "straight_through must be True or False, got 'no'"),
+        ({"smooth_step": 1}, TypeError, "smooth_step must be True or False, got 1"),
         ({"noise": 1.0}, TypeError, "rng must be a numpy.random.Generator, got None"),
     ],
 )
 def test_bad_options_are_refused(options, error, message, rng):
     with pytest.raises(error, match=message):
-        cases.make("LeafFFF", rng).forward(np.zeros((1, 5)), **options)
+        cases.make("LeafFFF", rng).forward(np.zeros((1, 5)), Choices(**options))
 
 
 def test_arrays_that_do_not_fit_are_refused(rng):

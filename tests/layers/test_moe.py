@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fffref import DenseFF, MoE, algorithms, counting, datasets, gradcheck, training
-from fffref.layers import moe
+from fffref.layers import gate
 from fffref.layers.activations import ACTIVATIONS
 from fffref.training import losses
 
@@ -63,7 +63,7 @@ def test_route_names_the_experts_by_falling_gate(rng):
 def test_load_is_how_often_an_expert_is_chosen_when_its_own_noise_is_drawn_again(rng):
     layer, x = make(rng, 5, 2), rng.standard_normal((1, 5))
     _, tape = layer.forward(x, rng)
-    sigma = moe.deviation(tape.noise_logit)[0]
+    sigma = gate.deviation(tape.noise_logit)[0]
     n = 40_000
     for i in range(5):
         score = np.tile(tape.score, (n, 1))
@@ -143,11 +143,13 @@ def test_the_papers_objective(method, rng):
 
     def value(layer, x):
         y, tape = layer.forward(x, np.random.default_rng(1))
-        return losses.cross_entropy(y, labels)[0] + 0.1 * sum(moe.balance(w)[0] for w in (tape.gates, tape.load))
+        return losses.cross_entropy(y, labels)[0] + 0.1 * sum(
+            losses.expert_balance(w)[0] for w in (tape.gates, tape.load)
+        )
 
     y, tape = layer.forward(x, np.random.default_rng(1))
     _, dy = losses.cross_entropy(y, labels)
-    grads, dx = layer.backward(tape, dy, *(0.1 * moe.balance(w)[1] for w in (tape.gates, tape.load)))
+    grads, dx = layer.backward(tape, dy, *(0.1 * losses.expert_balance(w)[1] for w in (tape.gates, tape.load)))
     for name, report in gradcheck.check_layer(value, layer, x, grads, dx, method).items():
         assert report.error <= LIMITS[method], f"{name}: {report}"
 
@@ -155,21 +157,25 @@ def test_the_papers_objective(method, rng):
 @methods
 def test_balance(method, rng):
     weight = rng.uniform(0, 1, (5, 4))
-    gradcheck.check(lambda w: moe.balance(w)[0], weight, moe.balance(weight)[1], method=method).expect()
+    gradcheck.check(
+        lambda w: losses.expert_balance(w)[0], weight, losses.expert_balance(weight)[1], method=method
+    ).expect()
     totals = weight.sum(0)
-    np.testing.assert_allclose(moe.balance(weight)[0], (totals.std() / totals.mean()) ** 2, rtol=1e-12)
-    np.testing.assert_allclose(moe.balance(7 * weight)[0], moe.balance(weight)[0], rtol=1e-12)
+    np.testing.assert_allclose(losses.expert_balance(weight)[0], (totals.std() / totals.mean()) ** 2, rtol=1e-12)
+    np.testing.assert_allclose(losses.expert_balance(7 * weight)[0], losses.expert_balance(weight)[0], rtol=1e-12)
     mixture = weight / weight.sum(1, keepdims=True)
-    np.testing.assert_allclose(moe.balance(mixture)[0], 3 * losses.leaf_balance(mixture)[0], rtol=1e-12)  # E - 1
+    np.testing.assert_allclose(
+        losses.expert_balance(mixture)[0], 3 * losses.leaf_balance(mixture)[0], rtol=1e-12
+    )  # E - 1
 
 
 def test_balance_by_hand():
-    assert moe.balance(np.ones((3, 4)))[0] == 0
-    assert moe.balance(np.eye(4)[[1, 1, 1]])[0] == 3  # all to one of four: E - 1
-    value, gradient = moe.balance(np.empty((0, 4)))
+    assert losses.expert_balance(np.ones((3, 4)))[0] == 0
+    assert losses.expert_balance(np.eye(4)[[1, 1, 1]])[0] == 3  # all to one of four: E - 1
+    value, gradient = losses.expert_balance(np.empty((0, 4)))
     assert value == 0 and gradient.shape == (0, 4)
     with pytest.raises(TypeError, match="weight must be"):
-        moe.balance([[1.0]])
+        losses.expert_balance([[1.0]])
 
 
 def test_the_losses_spread_the_load(rng):
@@ -182,7 +188,7 @@ def test_the_losses_spread_the_load(rng):
     before = np.bincount(layer.route(x).ravel(), minlength=4) / 200
     for step in range(300):
         y, tape = layer.forward(x, np.random.default_rng(step))
-        extras = (moe.balance(w)[1] for w in (tape.gates, tape.load))
+        extras = (losses.expert_balance(w)[1] for w in (tape.gates, tape.load))
         layer = layer.map(lambda p, g: p - 0.5 * g, layer.backward(tape, np.zeros_like(y), *extras)[0])
     after = np.bincount(layer.route(x).ravel(), minlength=4) / 200
     assert before[0] > 0.95 and after.max() < 0.6
@@ -196,7 +202,7 @@ def test_extreme_scores_are_safe_in_float32(scale, rng):
     layer = make(rng, 4, 2).astype(np.float32)
     x, dy = scale * rng.standard_normal((20, 5)).astype(np.float32), rng.standard_normal((20, 3)).astype(np.float32)
     y, tape = layer.forward(x, rng)
-    grads, dx = layer.backward(tape, dy, *(moe.balance(w)[1] for w in (tape.gates, tape.load)))
+    grads, dx = layer.backward(tape, dy, *(losses.expert_balance(w)[1] for w in (tape.gates, tape.load)))
     assert np.isfinite(y).all() and np.isfinite(dx).all()
     assert all(np.isfinite(gradient).all() for gradient in grads.arrays().values())
 
@@ -235,7 +241,7 @@ def test_the_training_objective(method, seed, rng):
 
     def objective(layer, x):
         noise = None if seed is None else np.random.default_rng(seed)
-        return training.objective(layer, x, labels, balance_weight=0.3, rng=noise, input_gradient=True)
+        return training.objective(layer, x, labels, training.Settings(balance_weight=0.3), noise, True)
 
     _, grads, dx = objective(layer, x)
     for name, report in gradcheck.check_layer(lambda *a: objective(*a)[0], layer, x, grads, dx, method).items():
@@ -246,7 +252,8 @@ def test_training_learns_digits_and_uses_all_experts(rng):
     data = datasets.load("mnist-small")
     layer = MoE.init(rng, 784, 10, n_experts=8, expert_width=8, k=2)
     recipe = training.Recipe(epochs=3, balance_weight=0.1)
-    layer, history = training.train(layer, data.x_train, data.y_train, recipe, progress=False)
+    task = training.Classification(data.x_train, data.y_train)
+    layer, history = training.train(layer, task, recipe, seed=1, progress=False)
     result = training.evaluate(layer, data.x_test, data.y_test)
     assert result["hard_accuracy"] > 0.88 and result["leaves_used"] == 8 and result["soft_accuracy"] is None
     assert sum(result["leaf_share"]) == pytest.approx(2) and max(result["leaf_share"]) < 0.6

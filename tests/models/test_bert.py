@@ -13,7 +13,7 @@ from fffref.counting import presets
 from fffref.formats import ultrafastbert
 from fffref.formats.ultrafastbert import Arch
 from fffref.layers.activations import gelu
-from fffref.models import bert as model
+from fffref.models import parts
 from fffref.models.bert import Bert
 
 ORACLES = pathlib.Path(__file__).parents[1] / "oracles"
@@ -77,10 +77,10 @@ def test_float32_stays_float32_and_loses_only_rounding(name, version):
 
 def test_the_position_table_is_within_float32_of_the_authors():
     position, column = 127, 6  # by hand: cosine in odd columns
-    table = model.sinusoid(128, 768)
+    table = parts.sinusoid(128, 768)
     angle = position * 10000 ** (-column / 768)
     np.testing.assert_allclose(table[position, column : column + 2], [np.sin(angle), np.cos(angle)], rtol=1e-12)
-    assert model.sinusoid(3, 5).shape == (3, 5)
+    assert parts.sinusoid(3, 5).shape == (3, 5)
 
 
 # ---------------------------------------------------------------------- by another road
@@ -94,18 +94,19 @@ def plain(bert, ids):
         centred = x - sum(x) / len(x)
         return centred / np.sqrt(sum(centred**2) / len(x) + arch.eps) * by.weight + by.bias
 
-    x = [norm(bert.words[n] + bert.positions[s], bert.embedding_norm) for s, n in enumerate(ids)]
+    positions = bert.embedding.scale * parts.sinusoid(len(ids), arch.hidden)
+    x = [norm(bert.embedding.words[n] + positions[s], bert.embedding.norm) for s, n in enumerate(ids)]
     for block in bert.blocks:
-        projected = [block.qkv @ norm(row, block.norm1) for row in x]
+        projected = [block.attention.qkv @ norm(row, block.norm1) for row in x]
         mixed = [[] for _ in x]
         for head in range(arch.heads):
             q, k, v = (
                 [row[(3 * head + part) * d : (3 * head + part + 1) * d] for row in projected] for part in range(3)
             )
             for s in range(len(x)):
-                weight = np.exp([q[s] @ other * block.norm_factor for other in k])
+                weight = np.exp([q[s] @ other * block.attention.factor for other in k])
                 mixed[s].extend(sum(w * other for w, other in zip(weight, v, strict=True)) / sum(weight))
-        x = [row + block.dense @ np.array(m) for row, m in zip(x, mixed, strict=True)]
+        x = [row + block.attention.out @ np.array(m) for row, m in zip(x, mixed, strict=True)]
         x = [row + block.ff.forward_hard(norm(row, block.norm2)) for row in x]
     return np.array([norm(row, bert.final_norm) for row in x])
 
@@ -150,8 +151,8 @@ def test_the_masked_dense_form_is_the_same_model(rng):
         return run
 
     ids = rng.integers(0, 30, (3, 9))
-    dense = replace(bert, ffs=tuple(masked(block.ff) for block in bert.blocks))
-    np.testing.assert_allclose(dense(ids), bert(ids), rtol=1e-9)
+    instead = {f"blocks.{i}.ff": masked(block.ff) for i, block in enumerate(bert.blocks)}
+    np.testing.assert_allclose(bert.hidden(ids, instead=instead), bert.hidden(ids), rtol=1e-9)
 
 
 def test_counts_agree_with_the_census():
@@ -209,14 +210,15 @@ def test_masks_that_are_none_are_refused(mask, kind, message, tiny):
 
 
 def test_inputs_and_weights_are_left_alone(rng, version):
-    bert = version(Bert.init(rng, TINY))
+    model = Bert.init(rng, TINY)
+    bert = version(model)
     ids, mask = rng.integers(0, 30, (2, 9)), np.arange(9) < np.array([[9], [4]])
-    before = ids.copy(), mask.copy(), bert.words.copy(), bert.blocks[0].qkv.copy()
-    for array in (ids, mask, bert.words, bert.blocks[0].qkv):
+    before = ids.copy(), mask.copy(), model.embedding.words.copy(), model.blocks[0].attention.qkv.copy()
+    for array in (ids, mask, model.embedding.words, model.blocks[0].attention.qkv):
         array.flags.writeable = False
     first = bert(ids, mask)
     np.testing.assert_array_equal(bert(ids, mask), first)
-    for array, copy in zip((ids, mask, bert.words, bert.blocks[0].qkv), before, strict=True):
+    for array, copy in zip((ids, mask, model.embedding.words, model.blocks[0].attention.qkv), before, strict=True):
         np.testing.assert_array_equal(array, copy)
 
 

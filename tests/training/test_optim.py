@@ -4,7 +4,8 @@ import cases
 import numpy as np
 import pytest
 
-from fffref.training.optim import SGD, Adam
+from fffref.layers.record import Rows
+from fffref.training.optim import SGD, Adam, Clipped
 
 OPTIMIZERS = [SGD(), SGD(momentum=0.9), Adam(), Adam(beta1=0.5, beta2=0.9, epsilon=1e-3), Adam(weight_decay=0.1)]
 
@@ -92,3 +93,101 @@ def test_nothing_is_changed_and_the_dtype_stays(kind, optimizer, dtype, rng):
 def test_bad_options_are_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+# ---------------------------------------------------------------------- rows
+
+
+def some_rows(layer, rng, index):
+    """A gradient that is zero but for some neurons of a `PathFFF`."""
+    return layer.map(lambda a: Rows(index, rng.standard_normal((len(index), *a.shape[2:])), a.shape))
+
+
+@pytest.mark.parametrize("optimizer", [SGD(), SGD(momentum=0.9)], ids=str)
+def test_sgd_of_rows_is_exactly_that_of_the_dense_gradient(optimizer, rng):
+    layer = cases.make("PathFFF", rng)
+    gradients = [some_rows(layer, rng, np.array(index, np.intp)) for index in ([0, 5], [5, 6, 20], [], [1])]
+    ours = run(optimizer, layer, gradients, [0.1] * 4)
+    dense = run(optimizer, layer, [grads.dense() for grads in gradients], [0.1] * 4)
+    for name, array in ours.arrays().items():
+        np.testing.assert_array_equal(array, getattr(dense, name))
+        assert not np.array_equal(array, getattr(layer, name))
+
+
+def test_lazy_adam_is_adam_where_every_row_is_visited(rng):
+    layer = cases.make("PathFFF", rng)
+    gradients = [some_rows(layer, rng, np.arange(layer.neurons_stored)) for _ in range(3)]
+    for optimizer in (Adam(), Adam(weight_decay=0.1)):
+        ours = run(optimizer, layer, gradients, [0.1] * 3)
+        dense = run(optimizer, layer, [grads.dense() for grads in gradients], [0.1] * 3)
+        for name, array in ours.arrays().items():
+            np.testing.assert_array_equal(array, getattr(dense, name))
+
+
+def test_lazy_adam_touches_no_other_row_and_goes_on_where_a_row_left_off(rng):
+    layer = cases.make("PathFFF", rng)
+    adam, first, other = (
+        Adam(weight_decay=0.1),
+        some_rows(layer, rng, np.array([3])),
+        some_rows(layer, rng, np.array([4])),
+    )
+    one, state = adam.step(layer, first, adam.init(layer), 0, 0.1)
+    two, state_two = adam.step(one, other, state, 1, 0.1)
+    lazy, _ = adam.step(two, first, state_two, 2, 0.1)
+    for name in layer.arrays():
+        rows = [getattr(record, name).reshape(layer.neurons_stored, -1) for record in (layer, one, two, lazy)]
+        np.testing.assert_array_equal(np.delete(rows[3], [3, 4], 0), np.delete(rows[0], [3, 4], 0))
+        np.testing.assert_array_equal(rows[2][3], rows[1][3])  # the dense Adam would have moved it by its old moments
+        np.testing.assert_array_equal(
+            getattr(state_two[0], name).reshape(layer.neurons_stored, -1)[3],
+            getattr(state[0], name).reshape(layer.neurons_stored, -1)[3],
+        )
+        # by hand: the gradient is the same g twice, the count is 3, so m = (1 - 0.9^2) g, v = (1 - 0.999^2) g^2
+        g = getattr(first, name).values.reshape(1, -1)
+        step = (1 - 0.9**2) / (1 - 0.9**3) * g / (np.sqrt((1 - 0.999**2) / (1 - 0.999**3)) * np.abs(g) + 1e-8)
+        np.testing.assert_allclose(rows[3][[3]], 0.99 * rows[2][[3]] - 0.1 * step, rtol=1e-10)
+
+
+def test_update_in_place_is_step(rng):
+    layer = cases.make("DenseFF", rng, n_in=200, width=300)  # more than a block
+    gradients = [layer.map(lambda a: rng.standard_normal(a.shape)) for _ in range(3)]
+    for optimizer in OPTIMIZERS:
+        expected, moved = run(optimizer, layer, gradients, [0.1] * 3), layer.map(np.copy)
+        state = optimizer.init(moved)
+        for count, grads in enumerate(gradients):
+            optimizer.update(moved, grads, state, count, 0.1)
+        for name, array in moved.arrays().items():
+            np.testing.assert_array_equal(array, getattr(expected, name))
+
+
+@pytest.mark.parametrize("optimizer", [SGD(), Adam()], ids=str)
+def test_unfit_gradients_and_rates_are_refused(optimizer, rng):
+    layer = cases.make("DenseFF", rng, dtype=np.float32)
+    state = optimizer.init(layer)
+    with pytest.raises(TypeError, match="gradient of in_weight must have dtype float32, got float64"):
+        optimizer.step(layer, layer.astype(np.float64), state, 0, 0.1)
+    with pytest.raises(ValueError, match=r"gradient of in_weight must have shape \(3, 5\), got \(4, 5\)"):
+        optimizer.step(layer, cases.make("DenseFF", rng, width=4, dtype=np.float32), state, 0, 0.1)
+    for rate, kind in ((-0.1, ValueError), (np.nan, ValueError), (np.inf, ValueError), ("0.1", TypeError)):
+        with pytest.raises(kind, match="learning_rate must"):
+            optimizer.step(layer, layer, state, 0, rate)
+
+
+def test_long_gradients_are_shortened_and_short_ones_left_alone(rng):
+    layer = cases.make("PathFFF", rng)
+    grads = some_rows(layer, rng, np.array([0, 5]))
+    norm = np.sqrt(sum((array**2).sum() for array in grads.dense().arrays().values()))
+    for length, factor in ((norm / 3, 1 / 3), (2 * norm, 1)):
+        clipped = Clipped(SGD(), length)
+        for given in (grads, grads.dense()):
+            after, _ = clipped.step(layer, given, clipped.init(layer), 0, 0.1)
+            moved = layer.map(np.copy)
+            clipped.update(moved, given, (), 0, 0.1)
+            for name, array in after.arrays().items():
+                expected = getattr(layer, name) - 0.1 * factor * getattr(grads.dense(), name)
+                np.testing.assert_allclose(array, expected, rtol=1e-10, atol=1e-14)
+                np.testing.assert_array_equal(array, getattr(moved, name))
+    broken = layer.map(lambda a: np.full_like(a, np.nan))
+    assert Clipped(SGD()).clipped(broken) is broken
+    with pytest.raises(ValueError, match=r"length must lie in \(0, inf\)"):
+        Clipped(SGD(), 0.0)

@@ -1,0 +1,175 @@
+"""`PathFFF`, compiled: inference, and the conditional forward and backward passes of training.
+
+# B batch, I inputs, O outputs, K trees, D neurons on a path, M neurons of a tree, V neurons visited by a batch
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ..layers import activations, tree
+from ..layers.path_fff import PathFFF, PathTape
+from ..layers.record import Rows
+from . import kernels
+from .base import CompiledLayer, jit, plain
+
+
+class Visits(NamedTuple):
+    """The visits of a batch, in the order of their neurons; those of neuron[r] are start[r] to start[r + 1].
+
+    visit (BKD,), numbers of entries of the tape's flat arrays; neuron (V,), ascending; start (V + 1,)
+    """
+
+    visit: np.ndarray
+    neuron: np.ndarray
+    start: np.ndarray
+
+
+@jit.register(PathFFF)
+class FastPath(CompiledLayer):
+    """Compiled `PathFFF`: inference, and the conditional forward and backward passes of training."""
+
+    single_kernel = staticmethod(kernels.cmm_jit)
+
+    def kernel_weights(self):
+        """All trees' neurons one below the other."""
+        K, M = self.layer.in_bias.shape
+        self._length = K * tree.depth_of(M)  # KD
+        flat = (array.reshape(K * M, *array.shape[2:]) for array in self.arrays.values())
+        return kernels.PathWeights(*flat, K, kernels.KINDS[self.layer.activation])
+
+    def route(self, x):
+        """Return the neurons on each sample's path, as the layer's `route`: `(..., n_trees, depth + 1)`."""
+        x, lead = self.rows(x)
+        node, logit = self._visit_room(len(x))
+        W, K = self.weights, self.weights.n_trees
+        trees, order = kernels.Trees(W.in_weight, W.in_bias, K, False), np.empty(len(x), np.intp)
+
+        def work(first, last):
+            part = slice(first, last)
+            kernels.descend_jit(trees, x[part], node[part], logit[part], order[part])
+
+        self.share_out(work, len(x))
+        node = node.reshape(*lead, K, self._length // K)
+        return node - len(W.in_weight) // K * np.arange(K)[:, None]
+
+    def forward(self, x):
+        """Compute the output, and keep what `backward` needs.
+
+        Parameters
+        ----------
+        x : ndarray (..., n_in)
+
+        Returns
+        -------
+        y : ndarray (..., n_out)
+        tape : PathTape
+            As the layer's own `forward` returns it; either one's `backward` takes it.
+        """
+        x, lead = self.rows(x)
+        y = self._output(None, x, lead)
+        return y, PathTape(x, lead, *self.forward_rows(x, y.reshape(len(x), self.n_out)))
+
+    def forward_rows(self, x, y):
+        """Fill the rows of `y`; return nodes, logits and activations, (B, KD) each."""
+        node, logit = self._visit_room(len(x))
+        hidden = np.empty_like(logit)
+
+        def work(first, last):
+            part = slice(first, last)
+            kernels.path_rows_jit(self.weights, x[part], node[part], logit[part], hidden[part], y[part])
+
+        self.share_out(work, len(x))
+        return node, logit, hidden
+
+    def backward(self, tape, dy, input_gradient=True):
+        """Gradients of a loss, at the neurons visited; what is zero is neither stored nor written.
+
+        Parameters
+        ----------
+        tape : PathTape
+        dy : ndarray (..., n_out)
+        input_gradient : bool
+            False saves the work behind `dx`.
+
+        Returns
+        -------
+        grads : PathFFF
+            Its fields are `Rows`; `grads.dense()` has arrays, 0 at neurons not visited.
+        dx : ndarray (..., n_in), or None
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `dy` has another dtype or shape than the output had, or the tape comes from another layer.
+        """
+        tape = self._checked(tape)
+        dy = plain(self.layer.gradient_rows(dy, tape.lead))  # (B, O)
+        visits = self._visits(tape)
+        dlogit = np.empty(tape.node.size, self.dtype)  # (BKD,)
+
+        def work(first, last):
+            kernels.visit_dots_jit(dy, self.weights.out_weight, tape.node.reshape(-1), dlogit, visits.visit[first:last])
+
+        self.share_out(work, len(dlogit))
+        dlogit *= activations.get(self.layer.activation).derivative(tape.logit).reshape(-1)
+        grads = self._parameter_gradients(tape, dy, dlogit, visits)
+        return grads, self._input_gradient(tape, dlogit) if input_gradient else None
+
+    def warm_up(self):
+        """Compile, or load from the cache, whatever calls will need; return self."""
+        super().warm_up()
+        y, tape = self.forward(np.zeros((1, self.n_in), self.dtype))
+        self.backward(tape, y)
+        return self
+
+    def _visit_room(self, B):
+        """Room for nodes and logits."""
+        shape = B, self._length
+        return np.empty(shape, np.intp), np.empty(shape, self.dtype)
+
+    def _checked(self, tape):
+        """Refuse a tape with a field that does not fit, for kernels trust them; return it as kernels take it."""
+        self.layer.check_tape(tape)
+        arrays = tape.node.astype(np.intp, copy=False), tape.logit, tape.hidden
+        return PathTape(plain(tape.x), tape.lead, *map(plain, arrays))
+
+    def _visits(self, tape):
+        """Sort all visits of a batch by their neurons."""
+        count, visit = np.empty(len(self.weights.in_weight) + 1, np.intp), np.empty(tape.node.size, np.intp)
+        kernels.sort_by_key_jit(tape.node.reshape(-1), count, visit)
+        neuron = np.flatnonzero(np.diff(count))
+        return Visits(visit, neuron, np.append(count[neuron], visit.size))
+
+    def _parameter_gradients(self, tape, dy, dlogit, visits):
+        """The sums over each neuron's visits, as a `PathFFF` of `Rows`."""
+        visit, neuron, start = visits
+        sample = visit // self._length
+        dlogit, hidden = dlogit[visit], tape.hidden.reshape(-1)[visit]  # (BKD,), in the order of neurons
+        V = len(neuron)
+        in_weight, out_weight = np.empty((V, self.n_in), self.dtype), np.empty((V, self.n_out), self.dtype)
+        in_bias = np.add.reduceat(dlogit, start[:-1]) if V else np.empty(0, self.dtype)
+
+        def work(first, last):
+            """Rows that begin within these visits: some neurons have most of the visits, so visits are shared out."""
+            first, last = np.searchsorted(start[:-1], (first, last))
+            rows, part = start[first : last + 1], slice(first, last)
+            kernels.combine_rows_jit(dlogit, sample, tape.x, rows, in_weight[part])
+            kernels.combine_rows_jit(hidden, sample, dy, rows, out_weight[part])
+
+        self.share_out(work, len(visit))
+        values = {"in_weight": in_weight, "in_bias": in_bias, "out_weight": out_weight}
+        arrays = self.layer.arrays()
+        rows = {name: Rows(neuron, value, arrays[name].shape) for name, value in values.items()}
+        return PathFFF(**rows, **self.layer.options())
+
+    def _input_gradient(self, tape, dlogit):
+        """dx[i] = sum over the path of dlogit times the neuron's weights: (BKD,) -> (*lead, I)."""
+        B, node = len(tape.x), tape.node.reshape(-1)
+        dx, start = np.empty((B, self.n_in), self.dtype), np.arange(B + 1) * self._length
+
+        def work(first, last):
+            kernels.combine_rows_jit(dlogit, node, self.weights.in_weight, start[first : last + 1], dx[first:last])
+
+        self.share_out(work, B)
+        return dx.reshape(*tape.lead, self.n_in)

@@ -1,0 +1,431 @@
+"""What the kernels do a register at a time: each a plain function to read, and its form in explicit vectors below it.
+
+Left to itself, LLVM adds up a dot product in another order where four rows are taken together than where one is, and
+keeps no output row in registers. Here the order is written down, so that a row's answer is the same bits in any
+batch and by any number of threads.
+
+A vector is as wide as the processor's registers. Sums are never reordered; a product and a sum may be fused.
+Numba does not see edits in this file when it looks into its cache: `kernels.py` names this file's digest.
+"""
+
+import llvmlite.binding
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic, models, overload, register_model
+
+from ..layers.record import CACHE_LINE
+
+REGISTER = CACHE_LINE if llvmlite.binding.get_host_cpu_features().get("avx512f") else CACHE_LINE // 2  # bytes
+ORDERED = {"fastmath": {"nsz", "contract"}, "error_model": "numpy"}
+FUSED = ("nsz", "contract")
+INDEX = ir.IntType(32)
+
+
+class Vector(types.Type):
+    """As many numbers as a register holds."""
+
+    def __init__(self, dtype):
+        self.dtype, self.lanes = dtype, 8 * REGISTER // dtype.bitwidth
+        super().__init__(name=f"Vector({dtype} x {self.lanes})")
+
+
+@register_model(Vector)
+class VectorModel(models.PrimitiveModel):
+    """In LLVM, <lanes x float> or <lanes x double>."""
+
+    def __init__(self, manager, kind):
+        scalar = ir.FloatType() if kind.dtype == types.float32 else ir.DoubleType()
+        super().__init__(manager, kind, ir.VectorType(scalar, kind.lanes))
+
+
+# ---------------------------------------------------------------------- instructions
+
+
+def _address(context, builder, kind, value, at, pointer):
+    """The address of `value[at]`, `at` being a tuple."""
+    array = context.make_array(kind)(context, builder, value)
+    item = cgutils.get_item_pointer(context, builder, kind, array, cgutils.unpack_tuple(builder, at), wraparound=False)
+    return builder.bitcast(item, pointer)
+
+
+@intrinsic
+def load(typing, array, at):
+    """The vector that begins at array[at]."""
+    vector = Vector(array.dtype)
+
+    def generate(context, builder, signature, values):
+        form = context.get_value_type(vector)
+        place = _address(context, builder, signature.args[0], *values, form.as_pointer())
+        return builder.load(place, align=array.dtype.bitwidth // 8)
+
+    return vector(array, at), generate
+
+
+@intrinsic
+def store(typing, array, at, vector):
+    """Put the vector where array[at] begins."""
+
+    def generate(context, builder, signature, values):
+        place = _address(context, builder, signature.args[0], *values[:2], values[2].type.as_pointer())
+        builder.store(values[2], place, align=array.dtype.bitwidth // 8)
+        return context.get_dummy_value()
+
+    return types.void(array, at, vector), generate
+
+
+@intrinsic
+def stream(typing, array, at, vector):
+    """As `store`, past the caches; array[at] begins a register's width of memory."""
+
+    def generate(context, builder, signature, values):
+        place = _address(context, builder, signature.args[0], *values[:2], values[2].type.as_pointer())
+        written = builder.store(values[2], place, align=REGISTER)
+        written.set_metadata("nontemporal", builder.module.add_metadata([INDEX(1)]))
+        return context.get_dummy_value()
+
+    return types.void(array, at, vector), generate
+
+
+@intrinsic
+def everywhere(typing, number):
+    """The vector that holds the number in all lanes."""
+    vector = Vector(number)
+
+    def generate(context, builder, signature, values):
+        form = context.get_value_type(vector)
+        undefined, lanes = ir.Constant(form, ir.Undefined), ir.VectorType(INDEX, form.count)
+        first = builder.insert_element(undefined, values[0], INDEX(0))
+        return builder.shuffle_vector(first, undefined, ir.Constant(lanes, [0] * form.count))
+
+    return vector(number), generate
+
+
+@intrinsic
+def multiply_add(typing, a, b, c):
+    """a b + c, lane by lane; one instruction where the processor has it."""
+
+    def generate(context, builder, signature, values):
+        return builder.fadd(builder.fmul(values[0], values[1], flags=FUSED), values[2], flags=FUSED)
+
+    return a(a, b, c), generate
+
+
+@intrinsic
+def plus(typing, a, b):
+    """a + b, lane by lane."""
+    return a(a, b), lambda context, builder, signature, values: builder.fadd(*values)
+
+
+@intrinsic
+def total(typing, vector):
+    """The sum of all lanes: halves, quarters, and so on."""
+
+    def generate(context, builder, signature, values):
+        x, n = values[0], vector.lanes
+        while n > 1:
+            n //= 2
+            undefined, lanes = ir.Constant(x.type, ir.Undefined), ir.VectorType(INDEX, n)
+            low = builder.shuffle_vector(x, undefined, ir.Constant(lanes, list(range(n))))
+            high = builder.shuffle_vector(x, undefined, ir.Constant(lanes, list(range(n, 2 * n))))
+            x = builder.fadd(low, high)
+        return builder.extract_element(x, INDEX(0))
+
+    return vector.dtype(vector), generate
+
+
+@intrinsic
+def _fence(typing):
+    return types.void(), lambda context, builder, signature, values: _emit_fence(context, builder)
+
+
+def _emit_fence(context, builder):
+    builder.fence("seq_cst")
+    return context.get_dummy_value()
+
+
+@intrinsic
+def _prefetch_item(typing, rows, at):
+    """llvm.prefetch of the address of rows[at] into the second-level cache; nothing, should llvmlite have changed."""
+
+    def generate(context, builder, signature, values):
+        try:
+            byte = ir.IntType(8).as_pointer()
+            form = ir.FunctionType(ir.VoidType(), [byte, INDEX, INDEX, INDEX])
+            hint = builder.module.declare_intrinsic("llvm.prefetch", [byte], form)
+            read, second_level, data = INDEX(0), INDEX(2), INDEX(1)
+            place = _address(context, builder, signature.args[0], *values, byte)
+            builder.call(hint, [place, read, second_level, data])
+        except (AttributeError, TypeError, NotImplementedError):
+            pass
+        return context.get_dummy_value()
+
+    return types.void(rows, at), generate
+
+
+def lanes_of(array):
+    """How many of an array's numbers fill a register."""
+    return Vector(array.dtype).lanes
+
+
+# ---------------------------------------------------------------------- hints
+
+
+def prefetch(rows, i, first, last):
+    """Ask for rows[i, first:last] ahead; a hint to the caches, nothing in plain Python."""
+
+
+@overload(prefetch, inline="always")
+def _prefetch(rows, i, first, last):
+    line = 8 * CACHE_LINE // rows.dtype.bitwidth
+
+    def lines(rows, i, first, last):
+        for j in range(first, last, line):
+            _prefetch_item(rows, (i, j))
+
+    return lines
+
+
+def fence():
+    """Wait until everybody sees what was written past the caches; nothing in plain Python."""
+
+
+@overload(fence)
+def _fence_compiled():
+    return lambda: _fence()
+
+
+# ---------------------------------------------------------------------- dot products
+
+
+def dot(a, b):
+    """Inner product of two rows, summed in their own dtype."""
+    result = a.dtype.type(0)
+    for j in range(len(a)):
+        result += a[j] * b[j]
+    return result
+
+
+@overload(dot, jit_options=ORDERED)
+def _dot(a, b):
+    lanes = lanes_of(a)
+
+    def vectors(a, b):
+        """Four running sums, for one would wait for itself."""
+        s0 = s1 = s2 = s3 = everywhere(a.dtype.type(0))
+        j = 0
+        while j + 4 * lanes <= len(a):
+            s0 = multiply_add(load(a, (j,)), load(b, (j,)), s0)
+            s1 = multiply_add(load(a, (j + lanes,)), load(b, (j + lanes,)), s1)
+            s2 = multiply_add(load(a, (j + 2 * lanes,)), load(b, (j + 2 * lanes,)), s2)
+            s3 = multiply_add(load(a, (j + 3 * lanes,)), load(b, (j + 3 * lanes,)), s3)
+            j += 4 * lanes
+        while j + lanes <= len(a):
+            s0 = multiply_add(load(a, (j,)), load(b, (j,)), s0)
+            j += lanes
+        result = total(plus(plus(s0, s1), plus(s2, s3)))
+        while j < len(a):
+            result += a[j] * b[j]
+            j += 1
+        return result
+
+    return vectors
+
+
+def dot_four(x, i, weight, n):
+    """Four dot products at once, x[i[q]] . weight[n[q]]: while one waits for memory, the others go on."""
+    return dot(x[i[0]], weight[n[0]]), dot(x[i[1]], weight[n[1]]), dot(x[i[2]], weight[n[2]]), dot(x[i[3]], weight[n[3]])
+
+
+@overload(dot_four, jit_options=ORDERED)
+def _dot_four(x, i, weight, n):
+    lanes = lanes_of(x)
+
+    def vectors(x, i, weight, n):
+        """The running sums of `dot`, for four pairs of rows."""
+        zero = everywhere(x.dtype.type(0))
+        s0 = s1 = s2 = s3 = (zero, zero, zero, zero)
+        j, I = 0, x.shape[1]
+        while j + 4 * lanes <= I:
+            s0 = _step_four(x, i, weight, n, j, s0)
+            s1 = _step_four(x, i, weight, n, j + lanes, s1)
+            s2 = _step_four(x, i, weight, n, j + 2 * lanes, s2)
+            s3 = _step_four(x, i, weight, n, j + 3 * lanes, s3)
+            j += 4 * lanes
+        while j + lanes <= I:
+            s0 = _step_four(x, i, weight, n, j, s0)
+            j += lanes
+        r0 = total(plus(plus(s0[0], s1[0]), plus(s2[0], s3[0])))
+        r1 = total(plus(plus(s0[1], s1[1]), plus(s2[1], s3[1])))
+        r2 = total(plus(plus(s0[2], s1[2]), plus(s2[2], s3[2])))
+        r3 = total(plus(plus(s0[3], s1[3]), plus(s2[3], s3[3])))
+        while j < I:
+            r0 += x[i[0], j] * weight[n[0], j]
+            r1 += x[i[1], j] * weight[n[1], j]
+            r2 += x[i[2], j] * weight[n[2], j]
+            r3 += x[i[3], j] * weight[n[3], j]
+            j += 1
+        return r0, r1, r2, r3
+
+    return vectors
+
+
+def _step_four(x, i, weight, n, j, sums):
+    """One vector of each of four pairs of rows."""
+
+
+@overload(_step_four, inline="always")
+def _step_four_compiled(x, i, weight, n, j, sums):
+    return lambda x, i, weight, n, j, sums: (
+        multiply_add(load(x, (i[0], j)), load(weight, (n[0], j)), sums[0]),
+        multiply_add(load(x, (i[1], j)), load(weight, (n[1], j)), sums[1]),
+        multiply_add(load(x, (i[2], j)), load(weight, (n[2], j)), sums[2]),
+        multiply_add(load(x, (i[3], j)), load(weight, (n[3], j)), sums[3]),
+    )
+
+
+# ---------------------------------------------------------------------- sums of rows
+
+AT_A_TIME = 16  # rows that are added up before y goes back to memory
+
+
+def combine(h, n, rows, y, at, past_caches):
+    """y[at] = sum of h[at][j] rows[n[at][j]]; `at` is () where h, n and y are one row, else (row,).
+
+    `past_caches`: y starts on a cache line, and nobody needs it soon.
+    """
+    h, n, y = h[at], n[at], y[at]
+    y[:] = 0
+    for j in range(len(n)):
+        for o in range(len(y)):
+            y[o] += h[j] * rows[n[j], o]
+
+
+@overload(combine, jit_options=ORDERED)
+def _combine(h, n, rows, y, at, past_caches):
+    lanes = lanes_of(y)
+
+    def vectors(h, n, rows, y, at, past_caches):
+        """Four registers of y at a time stay where they are while all rows are added."""
+        last, length, O = 0, n.shape[-1], y.shape[-1]
+        while last < length or last == 0:
+            first, last = last, min(last + AT_A_TIME, length)
+            streamed = past_caches and last == length
+            o = 0
+            while o + 4 * lanes <= O:
+                _combine_registers(h, n, rows, y, at, (first, last, o, streamed))
+                o += 4 * lanes
+            while o < O:
+                value = y[at + (o,)] if first > 0 else y.dtype.type(0)
+                for j in range(first, last):
+                    value += h[at + (j,)] * rows[n[at + (j,)], o]
+                y[at + (o,)] = value
+                o += 1
+            if last == length:
+                break
+
+    return vectors
+
+
+def _combine_registers(h, n, rows, y, at, span):
+    """Add rows `span[0]` to `span[1]` of the list to the four registers of y that begin at `span[2]`."""
+
+
+@overload(_combine_registers, inline="always")
+def _combine_registers_compiled(h, n, rows, y, at, span):
+    lanes = lanes_of(y)
+
+    def registers(h, n, rows, y, at, span):
+        first, last, o, streamed = span
+        o1, o2, o3 = o + lanes, o + 2 * lanes, o + 3 * lanes
+        s0 = s1 = s2 = s3 = everywhere(y.dtype.type(0))
+        if first > 0:
+            s0, s1, s2, s3 = load(y, at + (o,)), load(y, at + (o1,)), load(y, at + (o2,)), load(y, at + (o3,))
+        for j in range(first, last):
+            weight, row = everywhere(h[at + (j,)]), n[at + (j,)]
+            s0 = multiply_add(weight, load(rows, (row, o)), s0)
+            s1 = multiply_add(weight, load(rows, (row, o1)), s1)
+            s2 = multiply_add(weight, load(rows, (row, o2)), s2)
+            s3 = multiply_add(weight, load(rows, (row, o3)), s3)
+        if streamed:
+            stream(y, at + (o,), s0)
+            stream(y, at + (o1,), s1)
+            stream(y, at + (o2,), s2)
+            stream(y, at + (o3,), s3)
+        else:
+            store(y, at + (o,), s0)
+            store(y, at + (o1,), s1)
+            store(y, at + (o2,), s2)
+            store(y, at + (o3,), s3)
+
+    return registers
+
+
+def combine_four(h, i, n, rows, y, past_caches):
+    """Four rows of y that add up the same `rows`, n[i[q]] being equal for all of them: each is read once for four."""
+    for q in range(4):
+        combine(h, n, rows, y, (i[q],), past_caches)
+
+
+@overload(combine_four, jit_options=ORDERED)
+def _combine_four(h, i, n, rows, y, past_caches):
+    lanes = lanes_of(y)
+
+    def vectors(h, i, n, rows, y, past_caches):
+        """Two registers of each row of y at a time stay where they are while all rows are added."""
+        zero = everywhere(y.dtype.type(0))
+        o = 0
+        while o + 2 * lanes <= y.shape[1]:
+            left = right = (zero, zero, zero, zero)
+            for j in range(n.shape[1]):
+                row = n[i[0], j]
+                four = (everywhere(h[i[0], j]), everywhere(h[i[1], j]), everywhere(h[i[2], j]), everywhere(h[i[3], j]))
+                left = _add_to_four(four, load(rows, (row, o)), left)
+                right = _add_to_four(four, load(rows, (row, o + lanes)), right)
+            _put_four(y, i, o, left, past_caches)
+            _put_four(y, i, o + lanes, right, past_caches)
+            o += 2 * lanes
+        while o < y.shape[1]:
+            for q in range(4):
+                value = y.dtype.type(0)
+                for j in range(n.shape[1]):
+                    value += h[i[q], j] * rows[n[i[0], j], o]
+                y[i[q], o] = value
+            o += 1
+
+    return vectors
+
+
+def _add_to_four(weights, row, sums):
+    """Add one row's vector, four times weighted, to four sums."""
+
+
+@overload(_add_to_four, inline="always")
+def _add_to_four_compiled(weights, row, sums):
+    return lambda weights, row, sums: (
+        multiply_add(weights[0], row, sums[0]),
+        multiply_add(weights[1], row, sums[1]),
+        multiply_add(weights[2], row, sums[2]),
+        multiply_add(weights[3], row, sums[3]),
+    )
+
+
+def _put_four(y, i, o, sums, past_caches):
+    """Write a register to each of four rows."""
+
+
+@overload(_put_four, inline="always")
+def _put_four_compiled(y, i, o, sums, past_caches):
+    def put(y, i, o, sums, past_caches):
+        if past_caches:
+            stream(y, (i[0], o), sums[0])
+            stream(y, (i[1], o), sums[1])
+            stream(y, (i[2], o), sums[2])
+            stream(y, (i[3], o), sums[3])
+        else:
+            store(y, (i[0], o), sums[0])
+            store(y, (i[1], o), sums[1])
+            store(y, (i[2], o), sums[2])
+            store(y, (i[3], o), sums[3])
+
+    return put

@@ -1,0 +1,310 @@
+"""MADDNESS: a matrix product by trees and look-ups, without a multiplication at inference.
+
+The columns of A are cut into C codebooks. In each, a tree of 16 leaves looks at one column a level; a leaf is a code of
+four bits. What a code stands for is a row of prototypes, and their products with B are known beforehand: A B becomes C
+look-ups a row. The tree is the hard tree of `LeafFFF` with one-hot nodes and constant leaves (see `as_leaf_fff`).
+
+# n rows of A, D columns of A, M columns of B, C codebooks, T = 4 levels, 16 leaves a codebook
+
+Reference: D. Blalock and J. Guttag, "Multiplying Matrices Without Multiplying", ICML 2021, arXiv 2106.10860.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .. import checks
+from . import tree
+from .leaf_fff import LeafFFF
+from .lookup_tables import ByteTables, quantise
+
+LEVELS = 4
+LEAVES = 2**LEVELS  # a code is four bits, so that 16 bytes of a table fit into one register
+CANDIDATES = 4  # columns that are tried at each level: those of the largest squared error
+
+
+@dataclass(frozen=True, eq=False)
+class Maddness:
+    """Hash trees and look-up tables that stand for the product with one matrix B.
+
+    Parameters
+    ----------
+    split_column : ndarray of int (C, 4)
+        The column of A that a codebook's tree looks at, level by level.
+    threshold : ndarray (C, 15)
+        One threshold a node, in level order: right iff `a >= threshold`.
+    prototype : ndarray (C, 16, D)
+        What a code stands for: a row of A is about the sum of its codes' prototypes.
+    table : ndarray (C, 16, M)
+        `prototype @ B`.
+    bytes_table : ByteTables
+        The same in 8 bits, which is what `scan` adds up.
+
+    Notes
+    -----
+    With the code k_c(a) of row a in codebook c,
+
+        a B  ~  sum_c table[c, k_c(a)].
+    """
+
+    split_column: np.ndarray
+    threshold: np.ndarray
+    prototype: np.ndarray
+    table: np.ndarray
+    bytes_table: ByteTables
+
+    @classmethod
+    def learn(cls, A, B, codebooks, ridge=1.0):
+        """Learn the trees and prototypes from rows like those to come, and the tables from B.
+
+        Parameters
+        ----------
+        A : ndarray (n, D)
+            Training rows, float32 or float64; n at least 1.
+        B : ndarray (D, M)
+            The matrix that is always the right-hand one.
+        codebooks : int, 1 to D
+            C: more of them are more exact, and cost more.
+        ridge : float, at least 0
+            lambda of the refinement; infinity leaves the prototypes at their buckets' means.
+
+        Returns
+        -------
+        Maddness
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a matrix is not finite, has another dtype or shape, or there are more codebooks than columns.
+
+        References
+        ----------
+        Blalock and Guttag, arXiv 2106.10860, Algorithm 2 and section 4.3.
+        """
+        A = _matrix("A", A, (None, None))
+        B = _matrix("B", B, (A.shape[1], None), A.dtype)
+        if len(A) == 0:
+            raise checks.InputError("A must hold at least one row to learn from, got none")
+        C = checks.integer("codebooks", codebooks, 1, A.shape[1])
+        parts = np.array_split(np.arange(A.shape[1]), C)
+        trees = [learn_tree(A[:, columns]) for columns in parts]
+        split_column = np.stack([columns[splits] for columns, (splits, _) in zip(parts, trees, strict=True)])
+        threshold = np.stack([threshold for _, threshold in trees])
+        codes = encode(A, split_column, threshold)
+        prototype = refine(A, codes, bucket_means(A, codes, parts), ridge)
+        table = prototype @ B  # (C, 16, D) -> (C, 16, M)
+        return cls(split_column, threshold, prototype, table, quantise(table))
+
+    @property
+    def codebooks(self):
+        """C."""
+        return len(self.threshold)
+
+    def encode(self, A):
+        """Return the code of each row in each codebook: four comparisons each.
+
+        Parameters
+        ----------
+        A : ndarray (n, D)
+
+        Returns
+        -------
+        codes : ndarray of uint8 (n, C)
+            0 to 15. A NaN turns left, as in the other trees.
+        """
+        A = checks.array("A", A, (None, self.prototype.shape[2]), self.threshold.dtype)
+        return encode(A, self.split_column, self.threshold)
+
+    def scan(self, codes, exact=False):
+        """Add up the tables' entries of each row's codes.
+
+        Parameters
+        ----------
+        codes : ndarray of uint8 (n, C)
+        exact : bool
+            By the tables in floating point, instead of those in 8 bits and their averaged sums.
+
+        Returns
+        -------
+        y : ndarray (n, M)
+        """
+        codes = self._codes(codes)
+        if not exact:
+            return self.bytes_table.total(codes).astype(self.table.dtype)
+        return sum(self.table[c, codes[:, c]] for c in range(self.codebooks))
+
+    def apply(self, A):
+        """Return about A B: `scan(encode(A))`, (n, D) -> (n, M)."""
+        return self.scan(self.encode(A))
+
+    def as_leaf_fff(self, codebook):
+        """Return one codebook as a `LeafFFF`: one-hot nodes, constant leaves; `forward_hard` is its part of `a B`."""
+        D, dtype = self.prototype.shape[2], self.table.dtype
+        node_weight = np.zeros((LEAVES - 1, D), dtype)
+        for level in range(LEVELS):
+            node_weight[tree.level(level), self.split_column[codebook, level]] = 1
+        return LeafFFF(
+            node_weight=node_weight,
+            node_bias=-self.threshold[codebook],  # a - threshold >= 0, exactly where a >= threshold
+            leaf_in_weight=np.zeros((LEAVES, 1, D), dtype),
+            leaf_in_bias=np.zeros((LEAVES, 1), dtype),
+            leaf_out_weight=np.zeros((LEAVES, 1, self.table.shape[2]), dtype),
+            leaf_out_bias=self.table[codebook],
+            activation="identity",
+        )
+
+    def _codes(self, codes):
+        """Refuse codes that name no leaf."""
+        codes = checks.array("codes", codes, (None, self.codebooks), np.dtype(np.uint8))
+        if codes.size and codes.max() >= LEAVES:
+            raise checks.InputError(
+                f"codes must lie in 0 to {LEAVES - 1}, got {codes.max()}; pass what encode returned"
+            )
+        return codes
+
+
+# ---------------------------------------------------------------------- the trees
+
+
+def encode(A, split_column, threshold):
+    """Walk every row down every codebook's tree: Algorithm 1, (n, D) -> (n, C)."""
+    node = np.zeros((len(A), len(threshold)), np.intp)  # (n, C), all at the root
+    codebook = np.arange(len(threshold))
+    for level in range(LEVELS):
+        right = A[:, split_column[:, level]] >= threshold[codebook, node]  # (n, C)
+        node = 2 * node + 1 + right
+    return (node - (LEAVES - 1)).astype(np.uint8)
+
+
+def learn_tree(rows):
+    """Grow one codebook's tree greedily: Algorithm 2, level by level.
+
+    A level has one column, the candidate whose best thresholds leave the least squared error in the buckets below.
+
+    Parameters
+    ----------
+    rows : ndarray (n, d)
+        The codebook's columns of the training rows.
+
+    Returns
+    -------
+    columns : ndarray of int (4,)
+    threshold : ndarray (15,)
+    """
+    columns, threshold = np.empty(LEVELS, np.intp), np.empty(LEAVES - 1, rows.dtype)
+    bucket = np.zeros(len(rows), np.intp)  # of each row, from 0 along the level
+    for level in range(LEVELS):
+        members = [np.flatnonzero(bucket == b) for b in range(2**level)]
+        spread = sum(squared_error(rows[rows_of]) for rows_of in members)  # (d,)
+        candidates = np.argsort(-spread, kind="stable")[:CANDIDATES]
+        splits = {j: [best_split(rows[rows_of], j) for rows_of in members] for j in candidates}
+        best = min(candidates, key=lambda j: sum(error for error, _ in splits[j]))
+        columns[level], threshold[tree.level(level)] = best, [value for _, value in splits[best]]
+        bucket = 2 * bucket + (rows[:, best] >= threshold[tree.level(level)][bucket])
+    return columns, threshold
+
+
+def squared_error(rows):
+    """Sum over the rows of (x - mean)^2, column by column: (b, d) -> (d,), in float64."""
+    rows = rows.astype(np.float64)
+    return ((rows - rows.mean(0)) ** 2).sum(0) if len(rows) else np.zeros(rows.shape[1])
+
+
+def best_split(rows, column):
+    """The threshold on one column that leaves the least squared error on both sides, over all columns.
+
+    Parameters
+    ----------
+    rows : ndarray (b, d)
+        The rows of one bucket.
+    column : int
+
+    Returns
+    -------
+    error : float
+        Of both sides together.
+    threshold : scalar
+        Halfway between two rows that differ in the column: equal values never part. Where none do, their own value.
+
+    References
+    ----------
+    Blalock and Guttag, arXiv 2106.10860, appendix, Algorithm 3 (optimal split threshold).
+    """
+    if len(rows) == 0:
+        return 0.0, rows.dtype.type(0)
+    rows = rows[np.argsort(rows[:, column], kind="stable")]
+    x = rows[:, column]
+    parts = np.flatnonzero(x[:-1] < x[1:]) + 1  # how many rows may go left
+    if len(parts) == 0:
+        return squared_error(rows).sum(), x[0]
+    centred = rows.astype(np.float64) - rows.mean(0, dtype=np.float64)  # so that squares of sums do not cancel
+    sums, squares = centred.cumsum(0), (centred**2).sum()
+    left, n = sums[parts - 1], len(rows)  # (parts, d)
+    # sum of squares - |sum left|^2 / n_left - |sum right|^2 / n_right; the sums of both sides are opposite
+    errors = squares - (left**2).sum(1) * (1 / parts + 1 / (n - parts))
+    at = parts[errors.argmin()]
+    middle = x[at - 1] / 2 + x[at] / 2
+    return errors.min(), middle if middle > x[at - 1] else x[at]
+
+
+# ---------------------------------------------------------------------- the prototypes
+
+
+def bucket_means(A, codes, parts):
+    """Mean of a bucket's rows over its codebook's own columns, 0 elsewhere: (C, 16, D)."""
+    prototype = np.zeros((len(parts), LEAVES, A.shape[1]), A.dtype)
+    for c, columns in enumerate(parts):
+        for leaf in np.unique(codes[:, c]):
+            prototype[c, leaf, columns] = A[np.ix_(codes[:, c] == leaf, columns)].mean(0)
+    return prototype
+
+
+def refine(A, codes, prototype, ridge):
+    """Fit all prototypes together, over all columns, to what the means leave.
+
+    Parameters
+    ----------
+    A : ndarray (n, D)
+    codes : ndarray of uint8 (n, C)
+    prototype : ndarray (C, 16, D)
+    ridge : float, at least 0
+
+    Returns
+    -------
+    prototype : ndarray (C, 16, D)
+
+    Notes
+    -----
+    With G the one-hot codes (n, 16 C) and P the prototypes as rows, this minimises |A - G P|^2 + ridge |P - means|^2.
+    The paper's penalty is ridge |P|^2, which draws small buckets towards 0; towards their means, the training error
+    can never be larger than that of the means themselves.
+
+    References
+    ----------
+    Blalock and Guttag, arXiv 2106.10860, section 4.3 (optimising the prototypes), with lambda = 1.
+    """
+    ridge = checks.number("ridge", ridge, "[0, inf]")
+    if ridge == np.inf:
+        return prototype
+    from scipy.sparse import csr_array  # imported where needed: `import fffref` stays quick
+
+    n, C = codes.shape
+    columns = (codes + LEAVES * np.arange(C)).ravel()  # (n, C): where the ones of G are
+    G = csr_array((np.ones(n * C), columns, np.arange(n + 1) * C), shape=(n, LEAVES * C))
+    means = prototype.reshape(LEAVES * C, -1).astype(np.float64)
+    # lstsq: without a ridge, codebooks share a constant, and buckets that no row reaches say nothing
+    normal = (G.T @ G).toarray() + ridge * np.eye(LEAVES * C)
+    change = np.linalg.lstsq(normal, G.T @ (A - G @ means), rcond=None)[0]
+    return (means + change).reshape(prototype.shape).astype(A.dtype)
+
+
+def _matrix(name, value, shape, dtype=None):
+    """Refuse a matrix that trees cannot be learnt from."""
+    checks.floating(name, value)
+    if value.dtype.kind == "c":
+        raise checks.InputTypeError(f"{name} must be float32 or float64, got {value.dtype}; pass its real part")
+    value = checks.array(name, value, shape, value.dtype if dtype is None else dtype)
+    if not np.isfinite(value).all():
+        at = [int(i) for i in np.argwhere(~np.isfinite(value))[0]]
+        raise checks.InputError(f"{name} must be finite, got {value[tuple(at)]} at {at}; fill or drop it")
+    return value

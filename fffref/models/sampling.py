@@ -1,0 +1,135 @@
+"""A causal model goes on with a text, a token at a time: keys and values of what was read are kept, not computed again.
+
+# s tokens read at once, L tokens read so far, H hidden width, h heads of width d, V words
+"""
+
+import numpy as np
+
+from .. import checks
+from . import parts
+
+
+class Reader:
+    """What a model has read of one sequence: for every block, the keys and values (h, L, d) of its tokens.
+
+    Parameters
+    ----------
+    model : Transformer
+        Causal.
+    instead : dict of str to callable, optional
+        As in `Transformer.hidden`: compiled FF layers, for instance.
+
+    Raises
+    ------
+    ValueError
+        If the model is not causal.
+    """
+
+    def __init__(self, model, instead=None):
+        if not model.causal:
+            raise checks.InputError("the model fills gaps and cannot go on with a text; use fffref fill-mask")
+        self.model, self.run, self.length = model, model.parts() | (instead or {}), 0
+        heads = model.blocks[0].attention.heads
+        shape = len(model.blocks), heads, model.max_length, model.hidden_width // heads
+        self.keys, self.values = (np.empty(shape, model.dtype) for _ in range(2))
+
+    def read(self, ids):
+        """Read tokens; return the logits (V,) of the one that follows.
+
+        Parameters
+        ----------
+        ids : ndarray of int (s,), at least one
+
+        Returns
+        -------
+        logits : ndarray (V,)
+
+        Raises
+        ------
+        ValueError
+            If there is no room for them: a sequence has at most `max_length` tokens.
+        """
+        model, run, start = self.model, self.run, self.length
+        ids, _ = model.checked(ids)
+        if start + len(ids) > model.max_length:
+            raise checks.InputError(f"a sequence has at most {model.max_length} tokens, got {start + len(ids)}")
+        x, _ = parts.embed(ids[None], model.embedding, model.eps, start)  # (s, H)
+        for i, block in enumerate(model.blocks):
+            x += self._attention(i, run[f"blocks.{i}.norm1"](x), block.attention)
+            if block.ff is not None:
+                x += run[f"blocks.{i}.ff"](run[f"blocks.{i}.norm2"](x))
+        self.length += len(ids)
+        return model.head(run["final_norm"](x[-1:]))[0]
+
+    def _attention(self, i, x, part):
+        """`parts.attention` for the rows that are new, with keys and values of all: (s, H) -> (s, H)."""
+        start, stop = self.length, self.length + len(x)
+        q, k, v = (new[0] for new in parts.split_heads(x, part, 1))  # (h, s, d) each
+        self.keys[i, :, start:stop], self.values[i, :, start:stop] = k, v
+        scores = (q * part.factor) @ self.keys[i, :, :stop].swapaxes(1, 2)  # (h, s, L)
+        if len(x) > 1:
+            scores += parts.later(stop, x.dtype)[start:]
+        mixed = parts.softmax(scores) @ self.values[i, :, :stop]  # (h, s, d)
+        return mixed.swapaxes(0, 1).reshape(x.shape) @ part.out.T
+
+
+def sample(model, ids, n, temperature=1.0, rng=None):
+    """Go on with a text, token by token.
+
+    Where a sequence is full, its second half is read again as the beginning of another one, so that a text may be
+    as long as one likes; what is older is forgotten.
+
+    Parameters
+    ----------
+    model : Transformer, or Exchanged
+    ids : ndarray of int (s,)
+        The beginning, at least one token; of a longer one than the model has positions, the end is read.
+    n : int
+        Tokens wanted.
+    temperature : float, at least 0
+        Divides the logits; 0 takes the most likely token always.
+    rng : numpy.random.Generator
+        Not needed at temperature 0.
+
+    Yields
+    ------
+    int
+        The next token.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the beginning is empty or unknown, the model is not causal, or a number is out of its range.
+    """
+    n, temperature = checks.integer("n", n, 0), checks.number("temperature", temperature, "[0, inf)")
+    if temperature > 0:
+        checks.generator("rng", rng)
+    instead, model = getattr(model, "instead", None), getattr(model, "model", model)
+    if len(ids) == 0:
+        raise checks.InputError("the beginning is empty; give at least one token, such as a line's end")
+    return _samples(Reader(model, instead), list(map(int, ids)), n, lambda logits: _draw(logits, temperature, rng))
+
+
+def _samples(reader, ids, n, draw):
+    """The generator behind `sample`."""
+    model, unread = reader.model, ids[-reader.model.max_length :]
+    recent = list(unread)
+    for _ in range(n):
+        if reader.length + len(unread) > model.max_length:
+            unread = recent[-max(1, model.max_length // 2) :]
+            reader, recent = Reader(model, reader.run), list(unread)
+        token = draw(reader.read(np.array(unread)))
+        unread = [token]
+        recent.append(token)
+        yield token
+
+
+def _draw(logits, temperature, rng):
+    """A token from softmax(logits / temperature), in float64."""
+    logits = logits.astype(np.float64)
+    if not np.isfinite(logits).all():
+        raise checks.InputError("the model's answer is not finite: its weights hold NaN or inf; train it anew")
+    if temperature == 0:
+        return int(logits.argmax())
+    mass = np.exp((logits - logits.max()) / temperature).cumsum()
+    return int(np.searchsorted(mass, rng.random() * mass[-1], side="right"))

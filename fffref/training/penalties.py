@@ -1,0 +1,201 @@
+"""What training asks of a layer's class: its forward pass, what it is regularised by, which options it can use.
+
+Each question is a function with one answer per class, `functools.singledispatch`; a class without an answer of its
+own gets the default, which is right for a layer that does not choose. So the loop and the tasks know no layer.
+"""
+
+import functools
+
+from .. import checks
+from ..layers.leaf_fff import LeafFFF
+from ..layers.moe import MoE
+from ..layers.path_fff import PathFFF
+from . import losses
+
+CHOICES = {"temperature", "noise", "straight_through", "smooth_step", "transpose_prob"}
+PENALTIES = {"entropy_weight", "entropy_reduction", "balance_weight", "balance"}
+
+# ---------------------------------------------------------------------- the pass of training
+
+
+@functools.singledispatch
+def forward_training(layer, x, settings, rng):
+    """Return output and tape of the pass that training differentiates.
+
+    Parameters
+    ----------
+    layer : Layer
+    x : ndarray (..., n_in)
+    settings : Settings
+    rng : numpy.random.Generator, or None
+
+    Returns
+    -------
+    y : ndarray (..., n_out)
+    tape
+    """
+    return layer.forward(x)
+
+
+@forward_training.register
+def _(layer: LeafFFF, x, settings, rng):
+    return layer.forward(x, settings.choices, rng)
+
+
+@forward_training.register
+def _(layer: MoE, x, settings, rng):
+    return layer.forward(x, rng)
+
+
+# ---------------------------------------------------------------------- what is minimised beside the loss
+
+
+@functools.singledispatch
+def penalty(layer, tape, settings):
+    """What a layer is regularised by.
+
+    Parameters
+    ----------
+    layer : Layer
+    tape
+        Of `forward_training`.
+    settings : Settings
+
+    Returns
+    -------
+    value : scalar
+        Weights included.
+    extra : dict of str to ndarray
+        Its gradients, and whatever else to hand to `layer.backward(tape, dy, **extra)`.
+    """
+    return 0, {}
+
+
+@penalty.register
+def _(layer: LeafFFF, tape, settings):
+    """Node entropy, on the logits, and leaf balance, on the mixture."""
+    value, extra, of = 0, {}, layer.dtype.type  # weights in the layer's dtype: a float64 would widen all
+    if settings.entropy_weight:
+        weight, smooth = of(settings.entropy_weight), settings.choices.smooth_step
+        entropy, dlogit = losses.node_entropy(tape.logit, settings.entropy_reduction, smooth)
+        value, extra["dlogit"] = weight * entropy, weight * dlogit  # (B, N)
+    if settings.balance_weight:
+        weight = of(settings.balance_weight)
+        balance, dmixture = losses.BALANCES[settings.balance](tape.mixture)
+        value, extra["dmixture"] = value + weight * balance, weight * dmixture  # (B, L)
+    return value, extra
+
+
+@penalty.register
+def _(layer: PathFFF, tape, settings):
+    """No penalty, but perhaps a gradient of the decisions, which is an option of its backward pass."""
+    return 0, {"route_gradient": settings.route_gradient} if settings.route_gradient else {}
+
+
+@penalty.register
+def _(layer: MoE, tape, settings):
+    """Importance, on the gates, and load, if there was noise; the paper weights both by 0.1."""
+    if not settings.balance_weight:
+        return 0, {}
+    value, extra, weight = 0, {}, layer.dtype.type(settings.balance_weight)
+    for name in ("gates", "load") if tape.load is not None else ("gates",):
+        balance, gradient = losses.expert_balance(getattr(tape, name))
+        value, extra[f"d{name}"] = value + weight * balance, weight * gradient  # (B, E)
+    return value, extra
+
+
+# ---------------------------------------------------------------------- which options make sense
+
+
+@functools.singledispatch
+def options_used(model):
+    """Return the special fields of `Recipe` that a model can use: of a record of layers, those of any layer."""
+    return set().union(*map(options_used, getattr(model, "__dict__", {}).values()))
+
+
+@options_used.register
+def _(parts: tuple):
+    return set().union(*map(options_used, parts))
+
+
+@options_used.register
+def _(layer: LeafFFF):
+    return CHOICES | PENALTIES
+
+
+@options_used.register
+def _(layer: PathFFF):
+    return {"route_gradient"}
+
+
+@options_used.register
+def _(layer: MoE):
+    return {"balance_weight"}
+
+
+def check_options(model, recipe):
+    """Refuse a recipe with options that the model would ignore.
+
+    Parameters
+    ----------
+    model : Layer or record of layers
+    recipe : Recipe
+
+    Raises
+    ------
+    ValueError
+        Naming them.
+    """
+    idle = _idle(model, recipe)
+    if idle:
+        raise checks.InputError(
+            f"a {type(model).__name__} cannot use {', '.join(idle)}; leave it out of the recipe, "
+            "or take what remains: training.fitting(recipe, layer)"
+        )
+
+
+def fitting(recipe, model):
+    """Return the recipe less what the model cannot use: a dense net has nothing to harden.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    model : Layer or record of layers
+
+    Returns
+    -------
+    Recipe
+    """
+    kept = {name: getattr(recipe, name) for name in recipe.changed() if name not in _idle(model, recipe)}
+    return type(recipe)(**kept)
+
+
+def _idle(model, recipe):
+    unused = (CHOICES | PENALTIES | {"route_gradient"}) - options_used(model)
+    return [name for name in recipe.changed() if name in unused]
+
+
+# ---------------------------------------------------------------------- the compiled form
+
+
+@functools.singledispatch
+def compiled(model):
+    """Return the model's compiled form, which shares its weights; making one takes microseconds.
+
+    Parameters
+    ----------
+    model : Layer
+
+    Raises
+    ------
+    ValueError
+        If it has none that can be trained.
+    """
+    raise checks.InputError(f"fast training is for PathFFF, got {type(model).__name__}; leave Recipe.fast as False")
+
+
+@compiled.register
+def _(layer: PathFFF):
+    from ..fast import jit  # imported where needed: Numba takes its time
+
+    return jit(layer)
