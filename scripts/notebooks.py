@@ -147,6 +147,7 @@ def main():
     parser.add_argument("names", nargs="*", help="beginnings of names; all notebooks if there are none")
     parser.add_argument("--times", action="store_true", help="write the times into notebooks/README.md")
     parser.add_argument("--figures", type=pathlib.Path, metavar="OUT", help="folder for a copy of each figure")
+    parser.add_argument("--no-write", action="store_true", help="leave the notebooks as they are")
     parser.add_argument(
         "--busy", action="store_true", help="write notebooks that time something on a busy machine, too"
     )
