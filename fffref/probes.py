@@ -36,7 +36,7 @@ class Probe:
     def __init__(self, f, x, gradient, options):
         self.x, self.gradient = _floats("x", x), _floats("gradient", gradient)
         if self.gradient.shape != self.x.shape:
-            raise ValueError(f"gradient must have the shape of x, {self.x.shape}, got {self.gradient.shape}")
+            raise checks.InputError(f"gradient must have the shape of x, {self.x.shape}, got {self.gradient.shape}")
         self.dy, self.method, self.step, tolerance = options
         checks.one_of("method", self.method, METHODS)
         if self.step is not None:
@@ -66,12 +66,12 @@ class Probe:
             if self.dy is not None:
                 dy = np.asarray(self.dy)
                 if dy.shape != y.shape:
-                    raise ValueError(f"dy must have the shape of f's value, {y.shape}, got {dy.shape}")
+                    raise checks.InputError(f"dy must have the shape of f's value, {y.shape}, got {dy.shape}")
                 single = y.dtype == np.float32
                 y = (dy * (y if np.iscomplexobj(y) else y.astype(np.float64))).sum()
                 y = np.float32(y) if single else y
         if np.size(y) != 1:
-            raise ValueError(f"f must return a number, got shape {np.shape(y)}; pass dy, the output's gradient")
+            raise checks.InputError(f"f must return a number, got shape {np.shape(y)}; pass dy, the output's gradient")
         return np.asarray(y).reshape(())[()]
 
     def value(self, x):
@@ -115,7 +115,7 @@ class Probe:
                 direction.index is not None
                 and self.x[direction.index] + self.x.dtype.type(start) == self.x[direction.index]
             ):
-                raise ValueError(f"step {self.step} does not move x: it is less than rounding; use a larger one")
+                raise checks.InputError(f"step {self.step} does not move x: it is less than rounding; use a larger one")
         longest = float(np.abs(direction.vector).max())
         return Question(
             claim=claim,
@@ -151,7 +151,7 @@ class Probe:
         h = h or self.step or COMPLEX_STEP * direction.scale
         value = self.raw((self.x if at is None else at) + 1j * h * direction.vector)
         if not np.iscomplexobj(value):
-            raise ValueError(
+            raise checks.InputError(
                 "f dropped the imaginary part of a complex step: it must compute in complex128 throughout "
                 "(abs, maximum, float() and scipy.special.expit do not); or use method='central'"
             )
@@ -208,7 +208,9 @@ def _floats(name, value):
     """An array of float32 or float64."""
     array = np.asarray(value)
     if array.dtype.name not in ("float32", "float64"):
-        raise TypeError(f"{name} must be float32 or float64, got {array.dtype}; convert it with .astype(np.float64)")
+        raise checks.InputTypeError(
+            f"{name} must be float32 or float64, got {array.dtype}; convert it with .astype(np.float64)"
+        )
     return array
 
 
@@ -216,5 +218,7 @@ def _tried(f, x):
     """f(x), NaN where f refuses x: f has a value at x itself, so that is the edge of its domain."""
     try:
         return f(x)
+    except checks.InputError:
+        raise
     except (ArithmeticError, ValueError):
         return np.nan

@@ -28,6 +28,7 @@ def add(commands):
     parts = command.add_subparsers(dest="part", required=True, metavar="export | check | explain")
     export = parts.add_parser("export", help="write cases, page and ports to a folder")
     export.add_argument("folder", metavar="DIR")
+    export.add_argument("--traceback", action="store_true", help="show where in the program an error arose")
     export.set_defaults(run=run_export)
     check = parts.add_parser("check", help="judge a port's answers; exit status 1 if anything fails")
     check.add_argument("folder", metavar="DIR", help="one text file a case: 101.txt and so on")
@@ -88,7 +89,9 @@ def run_explain(arguments):
 
     known = checker.catalogue()
     if arguments.fault is not None and arguments.fault not in known:
-        raise checks.InputError(f"there is no fault {arguments.fault!r}; `fffref conformance explain` lists all {len(known)}")
+        raise checks.InputError(
+            f"there is no fault {arguments.fault!r}; `fffref conformance explain` lists all {len(known)}"
+        )
     if arguments.json:
         return shared.finish(arguments, known if arguments.fault is None else known[arguments.fault])
     if arguments.fault is None:

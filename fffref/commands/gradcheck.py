@@ -10,8 +10,9 @@ def add(commands):
     text = """\
 Check every gradient of a layer in float64, for cross-entropy plus entropy and balance losses, in two ways.
 
-Central differences are good to about 1e-9, and lie near a kink of relu or a boundary between paths. The complex
-step is good to rounding, 1e-16. A gradient is called wrong above 1e-6 and 1e-12; the exit status is then 1."""
+Central differences are taken at several steps, extrapolated, and given an error bar; the complex step is good to
+rounding, 1e-16. An entry is wrong if it lies outside the bar. On a kink of relu or a boundary between paths it cannot
+be resolved. The exit status is 1 unless all entries agree."""
     examples = "example:\n  fffref gradcheck --layer path --depth 5 --trees 2 --activation tanh\n"
     command = commands.add_parser("gradcheck", help="check a layer's gradients", description=text, epilog=examples)
     shared.add_layer(command, depth=3, leaf_width=3, width=9, trees=2)

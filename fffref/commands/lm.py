@@ -32,8 +32,8 @@ examples:
 
 def _add_text(command):
     command.add_argument("--text", default="shakespeare", metavar="TEXT",
-                         help="shakespeare (eight plays, inside the package), tiny-shakespeare, or a file in UTF-8; its "
-                         "last tenth is held out (%(default)s)")  # fmt: skip
+                         help="shakespeare (eight plays, inside the package), tiny-shakespeare, or a file in UTF-8; "
+                         "its last tenth is held out (%(default)s)")  # fmt: skip
     command.add_argument(
         "--data-folder", metavar="FOLDER", help="where input.txt of tiny-shakespeare is, if you have it"
     )
@@ -49,17 +49,19 @@ weights, bit for bit."""
     _add_text(train)
     train.add_argument("--tokenizer", metavar="FILE", help="a tokenizer.json, instead of characters as tokens")
     train.add_argument("--ff", choices=("dense", "path", "leaf", "none"), default="leaf",
-                       help="the feedforward layers: dense, trees of the second or first paper, none (%(default)s)")  # fmt: skip
+                       help="feedforward layers: trees of the first (leaf) or second paper (path), dense, none "
+                       "(%(default)s)")  # fmt: skip
     for name, default, what in (
         ("width", 512, "neurons of a dense layer"), ("depth", 3, "choices on the way down a tree"),
         ("trees", 1, "trees, path"), ("leaf-width", 64, "neurons a leaf, leaf"), ("layers", 4, "blocks"),
-        ("heads", 4, "of attention"), ("hidden", 128, "width of a token's row"), ("context", 64, "tokens of a sequence"),
+        ("heads", 4, "of attention"), ("hidden", 128, "width of a token's row"),
+        ("context", 64, "tokens of a sequence"),
         ("batch-size", 12, "sequences a step"), ("steps", 2000, "of training, a multiple of 20"),
     ):  # fmt: skip
         train.add_argument(f"--{name}", type=int, default=default, metavar="N", help=f"{what} (%(default)s)")
     train.add_argument("--learning-rate", type=float, default=3e-3, metavar="RATE", help="its peak (%(default)s)")
     train.add_argument("--masked", type=float, metavar="SHARE",
-                       help="learn to fill gaps instead of going on: the share hidden, 0.15 to 0.25 as a rule")  # fmt: skip
+                       help="learn to fill gaps, not to go on: the share hidden, 0.15 to 0.25 as a rule")  # fmt: skip
     shared.add_common(train)
     train.set_defaults(run=run_train)
 
@@ -82,7 +84,7 @@ and what is older is forgotten, so that the text may be as long as you like."""
     sample.add_argument("--prompt", default="\n", metavar="TEXT", help="what to go on with (a line's end)")
     sample.add_argument("--characters", type=int, default=500, metavar="N", help="how many, or tokens (%(default)s)")
     sample.add_argument("--temperature", type=float, default=0.8, metavar="T",
-                        help="below 1 more likely, above 1 more daring, 0 the likeliest always (%(default)s)")  # fmt: skip
+                        help="below 1 safer, above 1 more daring, 0 the likeliest always (%(default)s)")  # fmt: skip
     shared.add_common(sample)
     sample.set_defaults(run=run_sample)
 

@@ -138,7 +138,9 @@ def _header(words, arrays, before, where):
     name, dtype, rank, *sizes = (*words, "", "", "")[: max(3, len(words))]
     if dtype not in ANSWERED or not rank.isdecimal() or not all(size.isdecimal() for size in sizes):
         after = f"; {before} is complete with its {len(arrays[before].values)} numbers" if before else ""
-        raise checks.InputError(f"{where}: expected a header such as 'y float32 2 4 3', got {' '.join(words)[:40]!r}{after}")
+        raise checks.InputError(
+            f"{where}: expected a header such as 'y float32 2 4 3', got {' '.join(words)[:40]!r}{after}"
+        )
     if len(sizes) != int(rank):
         raise checks.InputError(f"{where}: {name} has rank {rank} and so {rank} sizes, got {len(sizes)}")
     if name in arrays:

@@ -12,7 +12,7 @@ import sys
 import numpy as np
 from tqdm import tqdm
 
-from .. import files
+from .. import checks, files
 from . import arrays, checker
 from .faults import FAULTS
 
@@ -121,7 +121,7 @@ def port(*faults):
     for fault in faults:
         for old, new in CHANGES[fault]:
             if text.count(old) != 1:
-                raise ValueError(f"{fault}: {old!r} occurs {text.count(old)} times in {PORT.name}")
+                raise checks.InputError(f"{fault}: {old!r} occurs {text.count(old)} times in {PORT.name}")
             text = text.replace(old, new)
     names = {"__name__": "port"}
     exec(compile(text, f"port with {' and '.join(faults) or 'no fault'}", "exec"), names)

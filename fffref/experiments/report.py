@@ -242,9 +242,11 @@ stores as many as the tree's leaves. A run has collapsed if one leaf takes over 
 def _not_recorded(groups):
     """What of the tables nobody has run yet."""
     tables = {(group.data, group.epochs) for group in groups}
+    published = {group.sizes for group in groups if group.layer == "LeafFFF" and group.base == PAPER}
     wanted = {
         "the grid (`fffref reproduce table1`)": any(len(trees(groups, *table)) > 2 for table in tables),
-        "the published recipes (`fffref reproduce table1 --quoted`)": any(group.base == PAPER for group in groups),
+        "the published recipes (`fffref reproduce table1 --quoted`)": published,
+        "the published recipes on the rest of the grid (`fffref reproduce table1`)": len(published) > 2,
         "what each ingredient is worth (`fffref reproduce ablation`)": any(group.sign for group in groups),
         "longer training (`fffref reproduce longer`)": any(group.rates == THE_TREES for group in groups),
     }

@@ -179,7 +179,9 @@ def _lock(handle, path):
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise checks.InputError(f"another sweep is writing to {path}; wait for it, or choose another file") from error
+            raise checks.InputError(
+                f"another sweep is writing to {path}; wait for it, or choose another file"
+            ) from error
 
 
 def _results(runs, execute, jobs, scheduler):
@@ -244,7 +246,7 @@ def _reach(scheduler):
 
 
 def _no_scheduler(scheduler, why):
-    return ValueError(f"no Dask scheduler at {scheduler}: {_short(why)}; start one with: dask scheduler")
+    return checks.InputError(f"no Dask scheduler at {scheduler}: {_short(why)}; start one with: dask scheduler")
 
 
 def _bar(progress, done, total):

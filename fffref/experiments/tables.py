@@ -151,7 +151,7 @@ def _experts(data, trees, ours, names):
 
 def tree_of(arm, arms):
     """Return the tree among the arms that a dense net of engaged size is the rival of."""
-    trees = (tree for tree in arms if tree.layer == "LeafFFF" and tree.variant.base == OURS)
+    trees = (tree for tree in arms if (tree.data, tree.layer, tree.variant.base) == (arm.data, "LeafFFF", OURS))
     return next(tree for tree in trees if dense_widths(**tree.sizes)["engaged size"] == arm.sizes["width"])
 
 

@@ -4,6 +4,7 @@ There is no registry of parameters and no hidden state. Whatever walks the param
 checkpoint, a gradient check) walks `arrays()`, whose names have dots where records nest: "blocks.3.ff.in_weight".
 """
 
+import functools
 import math
 from dataclasses import dataclass, fields, replace
 from typing import ClassVar
@@ -14,6 +15,7 @@ from .. import checks
 from . import activations
 
 CACHE_LINE = 64  # bytes
+KNOWN = frozenset(map(np.dtype, checks.DTYPES))  # in this machine's byte order
 OPTIONS = (str, int, float, bool, type(None))
 
 
@@ -99,13 +101,14 @@ class Record:
         for name in self.SHAPES:
             if not isinstance(getattr(self, name), (np.ndarray, Rows)):
                 raise checks.InputTypeError(f"{name} must be a NumPy array, got {type(getattr(self, name)).__name__}")
+        dtype = self.dtype
         for name, value in self._fields():
+            if type(value) is np.ndarray and value.dtype is dtype and dtype in KNOWN:
+                continue  # the rule, and records are made thousands of times a second
             _check_field(name, value)
             for part in _parts(value):
-                if part.dtype not in (self.dtype, None):
-                    raise checks.InputTypeError(
-                        f"{name} must have dtype {self.dtype}, got {part.dtype}; convert one side"
-                    )
+                if part.dtype not in (dtype, None):
+                    raise checks.InputTypeError(f"{name} must have dtype {dtype}, got {part.dtype}; convert one side")
         sizes = {}
         for name, letters in self.SHAPES.items():
             shape = getattr(self, name).shape
@@ -178,7 +181,7 @@ class Record:
 
     def _fields(self):
         """Names and values of the fields, in their order."""
-        return [(f.name, getattr(self, f.name)) for f in fields(self)]
+        return [(name, getattr(self, name)) for name in _names(type(self))]
 
     def _with(self, arrays):
         """As `with_arrays`, for names that are known to be there."""
@@ -200,6 +203,12 @@ class Record:
                 parts[int(i)][rest] = array
             changes[name] = tuple(record._with(part) for record, part in zip(value, parts, strict=True))
         return replace(self, **changes)
+
+
+@functools.cache
+def _names(cls):
+    """The names of a class's fields."""
+    return tuple(f.name for f in fields(cls))
 
 
 def _parts(value):

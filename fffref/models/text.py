@@ -21,7 +21,7 @@ AT_ONCE = 64  # sequences, in evaluation
 EPOCHS = 20  # of a run, whatever its number of steps: after each, a checkpoint is written
 
 
-def recipe(ff, learning_rate, batch_size):
+def recipe(ff, learning_rate, batch_size, route_gradient=None):
     """Return how a language model is trained: with nanoGPT's optimiser, a tree of leaves by the hardening recipe.
 
     Parameters
@@ -31,6 +31,8 @@ def recipe(ff, learning_rate, batch_size):
     learning_rate : float
         Peak of the one-cycle schedule.
     batch_size : int
+    route_gradient : {None, "straight-through"}
+        As in `PathFFF.backward`; its backward pass is then not the compiled one.
 
     Returns
     -------
@@ -39,7 +41,8 @@ def recipe(ff, learning_rate, batch_size):
     make = hardening if ff == "leaf" else Recipe
     balance = {"balance_weight": 0.1} if ff == "moe" else {}
     return make(
-        epochs=EPOCHS, batch_size=batch_size, learning_rate=OneCycle(learning_rate, warmup=0.05), fast=True,
+        epochs=EPOCHS, batch_size=batch_size, learning_rate=OneCycle(learning_rate, warmup=0.05),
+        route_gradient=route_gradient, fast=route_gradient is None,
         optimizer=Clipped(Adam(beta2=0.99, weight_decay=0.1), 1.0), **balance,
     )  # fmt: skip
 

@@ -92,9 +92,10 @@ def test_a_model_in_half_precision_is_read_and_said(folder):
     halves = {name: array.astype(np.float16) for name, array in load_file(weights).items()}
     save_file(halves, weights)
     with pytest.warns(UserWarning, match="holds F16: its numbers are widened to float32"):
+        arch, tensors = ultrafastbert.load(folder)
         bert = Bert.load(folder)
-    assert bert.words.dtype == np.float32
-    np.testing.assert_array_equal(bert.words, halves[WORDS].astype(np.float32))
+    np.testing.assert_array_equal(tensors[WORDS], halves[WORDS].astype(np.float32), strict=True)
+    assert bert(np.arange(6)).dtype == np.float32 and arch == TINY
 
 
 # ---------------------------------------------------------------------- UltraFastBERT's FFF alone

@@ -267,3 +267,13 @@ def test_initial_values_are_as_said_and_a_seed_gives_a_model(ff):
 def test_arrays_of_parts_must_fit_together():
     with pytest.raises(ValueError, match=r"bias must have shape \(3\), got \(4,\)"):
         parts.Norm(np.zeros(3), np.zeros(4))
+
+
+def test_the_gradient_of_routing_reaches_the_trees(rng):
+    model, ids = model_of(rng, ff="path"), rng.integers(0, 7, (2, 5))
+    settings = Recipe(route_gradient="straight-through").at(0)
+    _, tape, dlogits = objective(model, ids, ids)
+    value, extra = penalty(model, tape, settings)
+    routed, plain = model.backward(tape, dlogits, **extra).blocks[1].ff, model.backward(tape, dlogits).blocks[1].ff
+    assert value == 0 and not np.allclose(routed.in_weight, plain.in_weight)  # to blame for where it sends a sample
+    np.testing.assert_allclose(routed.out_weight, plain.out_weight, rtol=1e-10)  # what comes behind is the same
