@@ -5,7 +5,7 @@ BIN := .venv/bin
 OLDEST := tests/layers tests/fast tests/counting tests/formats tests/training tests/models tests/test_gradients.py \
 	tests/test_gradcheck.py tests/test_mutations.py tests/test_datasets.py tests/test_files.py tests/test_plots.py
 
-.PHONY: demo lm test notebooks run-notebooks book bench bench-full lint clean
+.PHONY: demo lm test notebooks run-notebooks figures book bench bench-full lint clean
 .DELETE_ON_ERROR:
 
 demo: .venv/.installed
@@ -29,6 +29,9 @@ notebooks: .venv/.installed-notebooks
 
 run-notebooks: .venv/.installed-notebooks
 	$(BIN)/python scripts/notebooks.py --times
+
+figures: .venv/.installed-notebooks
+	$(BIN)/python scripts/notebooks.py --busy --no-write --figures build/figures
 
 book: .venv/.installed-book
 	$(BIN)/python scripts/book.py

@@ -15,15 +15,16 @@ extensions = [
     "myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "sphinx.ext.mathjax",
     "sphinx-mathjax-offline",
 ]  # fmt: skip
-include_patterns = ["*.md", "api/*", "notebooks/*", "benchmarks/**.md", "fffref/data/**.md", "fffref/conformance/**.md"]
+include_patterns = ["*.md", "api/*", "notebooks/*", "docs/notation.md", "docs/bibliography.md", "benchmarks/**.md", "fffref/data/**.md", "fffref/conformance/**.md"]
 suppress_warnings = ["toc.not_included"]  # the licence and its like, reached by links
 
 # Notebooks are shown as committed, executed. Sliders would need scripts from afar.
 nb_execution_mode = "off"
 nb_ipywidgets_js = {}
-nb_code_prompt_show = "Show the solution"
-nb_code_prompt_hide = "Hide the solution"
-myst_enable_extensions = ["dollarmath", "amsmath"]
+nb_code_prompt_show = "Show the code"  # of figures; solutions say so in their own metadata
+nb_code_prompt_hide = "Hide the code"
+nb_render_markdown_format = "gfm"  # tables in what notebooks print
+myst_enable_extensions = ["amsmath", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 
 autodoc_member_order = "bysource"

@@ -147,6 +147,7 @@ def main():
     parser.add_argument("names", nargs="*", help="beginnings of names; all notebooks if there are none")
     parser.add_argument("--times", action="store_true", help="write the times into notebooks/README.md")
     parser.add_argument("--figures", type=pathlib.Path, metavar="OUT", help="folder for a copy of each figure")
+    parser.add_argument("--no-write", action="store_true", help="leave the notebooks as they are")
     parser.add_argument(
         "--busy", action="store_true", help="write notebooks that time something on a busy machine, too"
     )
@@ -164,7 +165,8 @@ def main():
         except (CellExecutionError, ValueError) as error:
             bar.close()
             sys.exit(f"{path.name} is left as it was: {error}")
-        write(notebook, path)
+        if not arguments.no_write:
+            write(notebook, path)
     print("\n".join(f"{name:26}{seconds:6.0f} s" for name, seconds in times.items()))
     if arguments.times:
         _write_times(times)

@@ -144,7 +144,9 @@ def test_every_notebook_is_there_with_its_question(folder):
     for path in notebooks:
         assert f'href="notebooks/{path.stem}.html"' in front
         page = (folder / "notebooks" / f"{path.stem}.html").read_text()
-        assert page.count("<details") >= path.read_text().count('"hide-input"') > 0  # solutions are folded away
+        source = path.read_text()
+        assert page.count("<details") >= source.count('"hide-cell"') + source.count('"hide-input"') > 0
+        assert "|---|" not in page  # solutions are folded away
 
 
 def test_every_public_name_of_every_module_is_there(folder):

@@ -73,7 +73,7 @@ ANSWERS = {  # the right one, then wrong ones
     "01.2": [(0.45, 0.5, 0.99), (0.5, 0.5, 0.5), (0.9, 0.1, 0.9), (0.45, 0.5, 1.2)],
     "01.3": [[0, 2, 1, 6, 5, 4, 3], range(7), range(6, -1, -1), [0, 2, 1, 5, 6, 3, 4], [0, 1, 1, 2, 3, 4, 5]],
     "02.1": [{1, 3, 4, 5}, {0, 2, 6}, {1}, {1, 2, 3, 4, 5}, {7}],
-    "02.2": [BUGS, [*BUGS, "0.05 % too much"], BUGS[:2], ["typos"]],
+    "02.2": [[*BUGS, "0.05 % too much"], BUGS, BUGS[:2], ["typos"]],
     "02.3": [lambda x: np.sqrt(x * x).sum(), lambda x: np.abs(x).sum(), lambda x: (x * x).sum(), lambda x: x.sum()],
     "03.1": [by_arrival, lambda c: entropy(c).sum(1), lambda c: entropy(c).mean(1), lambda c: -by_arrival(c)],
     "03.2": [(True, False), (True, True), (False, False), (False, True)],

@@ -39,25 +39,60 @@ def test_it_is_committed_as_executed(path):
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
     outputs = [output for cell in code for output in cell.outputs]
     assert not [output for output in outputs if output.output_type == "error" or output.get("name") == "stderr"]
-    assert path.stat().st_size < 1_000_000
+    assert path.stat().st_size < 1_500_000
     found = nbformat.read(path, as_version=4)
     assert notebooks.normalise(nbformat.from_dict(found), path.stem) == found
 
 
-@each_notebook
+COURSE = [path for path in PATHS if path.name[:2] < "10"]
+each_of_the_course = pytest.mark.parametrize("path", COURSE, ids=lambda path: path.stem)
+LINES = 32  # of a cell that is not folded, formatted at 88 columns
+
+
+def test_the_course_begins_at_0_and_has_no_gap():
+    assert [path.name[:2] for path in COURSE] == [f"0{n}" for n in range(10)]
+
+
+@each_of_the_course
 def test_it_has_the_shape_of_a_lesson(path):
     prose, code = cells(path, "markdown"), cells(path, "code")
     text = "\n".join(cell.source for cell in prose)
-    assert prose[0].source.startswith("# ") and "**Question.**" in text and "**Answer.**" in prose[-1].source
-    plain = [cell for cell in prose + code if not is_solution(cell)]
-    assert 10 <= len(plain) <= 32
-    assert all(len(cell.source.splitlines()) <= 24 for cell in code if not is_solution(cell))
-    assert 2 <= len(re.findall(r"\*\*Exercise \d", text)) <= 3
-    solutions = [cell for cell in code if is_solution(cell)]
-    assert len(solutions) >= 2
-    assert all("hide-input" in cell.metadata.tags and cell.metadata.jupyter.source_hidden for cell in solutions)
+    assert prose[0].source.startswith("# ")
+    for part in ("**Question.**", "**What you will do.**", "**What you should know.**"):
+        assert part in prose[0].source
+    headings = re.findall(r"^## (Exercises|Answer|Solutions)$", text, re.M)
+    assert headings == ["Exercises", "Answer", "Solutions"] and "**Answer.**" in text
     assert sum("assert " in cell.source for cell in code) >= 5
     assert any("image/png" in output.get("data", {}) for cell in code for output in cell.outputs)
+    folded = [cell for cell in code if {"solution", "figure"} & set(cell.metadata.get("tags", ()))]
+    assert all(len(cell.source.splitlines()) <= LINES for cell in code if cell not in folded)
+
+
+@each_of_the_course
+def test_solutions_are_folded_with_their_outputs_and_stand_behind_the_answer(path):
+    everything = nbformat.read(path, as_version=4).cells
+    answer = next(i for i, cell in enumerate(everything) if "**Answer.**" in cell.source)
+    solutions = [i for i, cell in enumerate(everything) if is_solution(cell)]
+    assert len(solutions) >= 2 and min(solutions) > answer
+    for cell in (everything[i] for i in solutions):
+        assert "hide-cell" in cell.metadata.tags and cell.metadata.jupyter.source_hidden
+        assert cell.metadata.jupyter.outputs_hidden and "solution" in cell.metadata.mystnb.code_prompt_show
+
+
+@each_of_the_course
+def test_every_figure_says_what_it_shows(path):
+    for cell in cells(path, "code"):
+        for output in cell.outputs:
+            if "image/png" in output.get("data", {}):
+                told = output.metadata["image/png"]["alt"]
+                assert len(told) > 15 and cell.metadata.mystnb.image.alt == told
+
+
+@each_of_the_course
+def test_one_law_has_one_notation(path):
+    text = "\n".join(cell.source for cell in cells(path, "markdown"))
+    assert "MiB" not in text and "KiB" not in text
+    assert not re.search(r"1 - [fp]\) \+ [fp]", text)  # Amdahl's law is of s and k
 
 
 @each_notebook

@@ -190,20 +190,25 @@ def without_gradient(answer):
 
 @exercise("02.2")
 def found_in_float32(answer):
-    """Names of the bugs that central differences find in float32, with an error of 2 % allowed."""
-    tiny, bugs = (
+    """Names of the bugs that central differences find in float32; all are larger than its error bars."""
+    bugs = {
+        "children exchanged",
+        "slope of the sigmoid forgotten",
+        "mean for sum",
+        "tanh not squared",
         "0.05 % too much",
-        {"children exchanged", "mean for sum", "tanh not squared"},
-    )
-    names, right = set(answer), bugs | {"slope of the sigmoid forgotten"}
-    if not names <= right | {tiny}:
-        return f"The bugs are called {sorted(right | {tiny})}."
-    if tiny in names:
-        return "Compare the size of the smallest bug with the error that is allowed."
+    }
+    names = set(answer)
+    if not names <= bugs:
+        return f"The bugs are called {sorted(bugs)}."
+    if len(bugs - names) > 1:
+        return f"There are more: you have {len(names)}. Four of the five are errors of order 1."
+    if bugs - names != {"0.05 % too much"} and names != bugs:
+        return "An error of order 1 is larger than any error bar."
     return (
         None
-        if names == right
-        else f"There are more: you have {len(names)}. All others are errors of order 1."
+        if names == bugs
+        else "Try it: error bars tell rounding from a mistake, even from a small one."
     )
 
 
