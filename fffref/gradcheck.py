@@ -1,12 +1,15 @@
 """Is this gradient right? Each numerical derivative carries its own error bar, and each entry gets a verdict.
 
 An entry *agrees* with the claim, is *wrong*, or *cannot be resolved*, as on a kink or a jump. How slopes and bars come
-about is told in `differences`, how a claim is judged in `verdicts`. Three ways to a slope:
+about is told in `differences`, how a claim is judged in `verdicts`. There are three ways to a slope.
 
-* "central" asks nothing of f: differences at several steps, extrapolated;
-* "complex", Im f(x + ih) / h with h = 1e-30, subtracts nothing and is exact to rounding, if f is analytic. One central
-  difference along a random direction shows whether it is; if not (`abs`, `conj`, `.real`), central differences decide;
-* `check_projection` looks along a few random directions, however large x is.
+"central" asks nothing of f: it takes differences at several steps and extrapolates them.
+
+"complex" is Im f(x + ih) / h with h = 1e-30. It subtracts nothing and is exact to rounding, if f is analytic. One
+central difference along a random direction shows whether it is; if not (`abs`, `conj`, `.real`), central differences
+decide.
+
+`check_projection` looks along a few random directions, however large x is.
 """
 
 from dataclasses import dataclass

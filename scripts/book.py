@@ -91,6 +91,8 @@ def gather(source):
         (source / "api" / f"{name}.rst").write_text(module_page(name))
     front = (source / "docs" / "index.md").read_text().replace("<!-- the course -->", course())
     (source / "index.md").write_text(front)
+    for notebook in (source / "notebooks").glob("*.ipynb"):  # the front page of docs/ is that of the book
+        notebook.write_text(notebook.read_text().replace("(../docs/index.md)", "(../index.md)"))
     (source / "command-line.md").write_text(command_line_page())
     (source / "port-it.md").write_text(port_page((source / "docs" / "port-it.md").read_text()))
     results = source / "benchmarks" / "results"

@@ -161,4 +161,6 @@ def test_everything_that_the_package_writes_goes_through_here():
         for number, line in enumerate(lines):
             if any(word in line for word in writes) and "import" not in line and path.name != "files.py":
                 before = "\n".join(lines[max(number - 6, 0) : number + 1])
+                if "= BytesIO()" in before:  # a picture for a notebook, in memory
+                    continue
                 assert "replacing(" in before and "as temporary" in before, f"{path.name}:{number + 1}: {line}"

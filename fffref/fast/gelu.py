@@ -14,7 +14,6 @@ from ..layers import activations
 from . import kernels
 from .kernels import ERFCX, EXP, LOG2_E, LOG_2
 
-NAME = "gelu, compiled"
 DENSITY = np.float32(1 / np.sqrt(2 * np.pi))
 
 
@@ -57,9 +56,9 @@ def gelu_derivative(z):
     return slope
 
 
-activations.ACTIVATIONS[NAME] = activations.Activation(gelu, gelu_derivative)
+COMPILED = activations.Activation(gelu, gelu_derivative)
 
 
 def quick(layer):
     """Return the layer with compiled GELU, sharing its arrays; as it is if it has another activation."""
-    return replace(layer, activation=NAME) if layer.activation == "gelu" else layer
+    return replace(layer, activation=COMPILED) if layer.activation == "gelu" else layer

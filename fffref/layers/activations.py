@@ -109,5 +109,5 @@ ACTIVATIONS = {
 
 
 def get(name):
-    """Return the `Activation` of this name; a layer keeps the name, so that it can be saved."""
-    return ACTIVATIONS[checks.one_of("activation", name, tuple(ACTIVATIONS))]
+    """Return the `Activation` of this name, which a layer keeps so that it can be saved; an `Activation` is itself."""
+    return name if isinstance(name, Activation) else ACTIVATIONS[checks.one_of("activation", name, tuple(ACTIVATIONS))]
