@@ -19,7 +19,6 @@ from numba import typeof
 
 from .. import checks
 from ..layers.record import CACHE_LINE
-from . import kernels
 
 CHUNK = 64  # rows at least that a thread takes at a time; fewer are done sooner than handed over
 CHUNKS_A_THREAD = 4  # so that a thread which is kept waiting leaves its share to the others
@@ -94,7 +93,7 @@ class CompiledLayer(abc.ABC):
 
     @abc.abstractmethod
     def forward_rows(self, x, y):
-        """Fill `y (B, O)` from `x (B, I)`, checked rows both; return what the layer's `forward` needs, if anything."""
+        """Fill `y (B, O)` from `x (B, I)`, checked rows both."""
 
     @abc.abstractmethod
     def route(self, x):

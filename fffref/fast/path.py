@@ -71,19 +71,24 @@ class FastPath(CompiledLayer):
         """
         x, lead = self.rows(x)
         y = self._output(None, x, lead)
-        return y, PathTape(x, lead, *self.forward_rows(x, y.reshape(len(x), self.n_out)))
-
-    def forward_rows(self, x, y):
-        """Fill the rows of `y`; return nodes, logits and activations, (B, KD) each."""
         node, logit = self._visit_room(len(x))
         hidden = np.empty_like(logit)
+        self._fill(x, node, logit, hidden, y.reshape(len(x), self.n_out))
+        return y, PathTape(x, lead, node.astype(np.intp, copy=False), logit, hidden)
+
+    def forward_rows(self, x, y):
+        """Fill the rows of `y`; logits are overwritten by activations, for nobody needs both."""
+        node, logit = self._visit_room(len(x))
+        self._fill(x, node, logit, logit, y)
+
+    def _fill(self, x, node, logit, hidden, y):
+        """Nodes, logits and activations (B, KD), and outputs (B, O), of all rows."""
 
         def work(first, last):
             part = slice(first, last)
             kernels.path_rows_jit(self.weights, x[part], node[part], logit[part], hidden[part], y[part])
 
         self.share_out(work, len(x))
-        return node, logit, hidden
 
     def backward(self, tape, dy, input_gradient=True):
         """Gradients of a loss, at the neurons visited; what is zero is neither stored nor written.
@@ -127,18 +132,20 @@ class FastPath(CompiledLayer):
         return self
 
     def _visit_room(self, B):
-        """Room for nodes and logits."""
-        shape = B, self._length
-        return np.empty(shape, np.intp), np.empty(shape, self.dtype)
+        """Room for nodes and logits; nodes as narrow as they can be, to leave room in the caches."""
+        shape, narrow = (B, self._length), len(self.weights.in_weight) < 2**31
+        return np.empty(shape, np.int32 if narrow else np.intp), np.empty(shape, self.dtype)
 
     def _checked(self, tape):
-        """Refuse a tape that does not fit in any of its fields, for kernels trust them; return it as kernels take it."""
+        """Refuse a tape of which a field does not fit, for kernels trust them; return it as kernels take it."""
         if not isinstance(tape, PathTape):
             raise TypeError(f"tape must be the PathTape that forward returned, got {type(tape).__name__}")
         try:
             fields = self._checked_fields(tape)
         except (TypeError, ValueError) as error:
-            raise type(error)(f"tape comes from another layer; pass what forward of this one returned ({error})") from None
+            raise type(error)(
+                f"tape comes from another layer; pass what forward of this one returned ({error})"
+            ) from None
         return replace(tape, **fields)
 
     def _checked_fields(self, tape):
