@@ -54,6 +54,15 @@ def seconds_a_row(call, n, **options):
 # ---------------------------------------------------------------------- who computes, and what it has to compute
 
 CONDITIONAL = {"fffref.jit": lambda layer, threads: fffref.jit(layer, threads).warm_up()}
+
+
+def into_an_array(layer, threads):
+    """`fffref.jit` with `out=`: no fresh memory, which costs a page fault for every 4 KiB."""
+    fast, arrays = fffref.jit(layer, threads).warm_up(), {}
+    return lambda x: fast(x, out=arrays.setdefault(x.shape, aligned(np.empty_like(x))))
+
+
+INTO = {"fffref.jit, out=": into_an_array}
 DENSE = {
     "two bare GEMMs, NumPy": lambda layer, threads: rivals.bare_gemms(layer),
     "dense, NumPy's GEMM and a compiled GELU": lambda layer, threads: fffref.jit(rivals.dense_twin(layer), threads),
@@ -61,7 +70,9 @@ DENSE = {
 }
 if rivals.AVAILABLE["torch"]:
     DENSE["dense, PyTorch"] = lambda layer, threads: rivals.torch_dense(layer)
-GATHER = {"gather + bmm, PyTorch": lambda layer, threads: rivals.torch_gather(layer)} if rivals.AVAILABLE["torch"] else {}
+GATHER = (
+    {"gather + bmm, PyTorch": lambda layer, threads: rivals.torch_gather(layer)} if rivals.AVAILABLE["torch"] else {}
+)
 
 
 def truth_of(name, layer):
@@ -82,10 +93,10 @@ def batches(full):
             layer, x = layer_and_rows(max(batch, 256))
             call = make(layer, threads)
             check(call, truth_of(name, layer), x[:64])
-            slow = name not in CONDITIONAL and batch > 1024
+            slow = not name.startswith("fffref") and batch > 1024
             yield f"{NAME}, batch {batch}", seconds_a_row(each(call, x, batch), len(x), least=1 if slow else 5), {}
 
-    return {name: partial(contestant, name, make) for name, make in (DENSE | GATHER | CONDITIONAL).items()}
+    return {name: partial(contestant, name, make) for name, make in (DENSE | GATHER | CONDITIONAL | INTO).items()}
 
 
 def after_gemm(full):
@@ -227,7 +238,11 @@ def depths(full):
                 call, x = rivals.bare_gemms(layer), x[:256]
             else:
                 call = fffref.jit(layer, threads)
-            yield f"PathFFF depth {depth}, batch 2048", seconds_a_row(lambda c=call, x=x: c(x), len(x), seconds=0.2), facts
+            yield (
+                f"PathFFF depth {depth}, batch 2048",
+                seconds_a_row(lambda c=call, x=x: c(x), len(x), seconds=0.2),
+                facts,
+            )
 
     names = ("two bare GEMMs, NumPy", "distinct rows", "one path for all")
     return {name: partial(contestant, name) for name in names}
@@ -289,7 +304,10 @@ def weights_touched():
     k = round(0.05 * layer.neurons_stored)
     top = np.argpartition(-logit, k, axis=1)[:, :k]
     for batch in 2 ** np.arange(11):
-        shares = {name: len(np.unique(chosen[:batch])) / layer.neurons_stored for name, chosen in (("tree", path), ("top", top))}
+        shares = {
+            name: len(np.unique(chosen[:batch])) / layer.neurons_stored
+            for name, chosen in (("tree", path), ("top", top))
+        }
         yield {"touched": int(batch), **shares}
 
 

@@ -73,9 +73,10 @@ def table(rows):
 
 
 SUMMARY = (  # the beginning of a case, a contestant, threads
-    ("PathFFF 768/4095/12, batch 16384", "fffref.jit", 1),
-    ("PathFFF 768/4095/12, batch 16384", "fffref.jit", 2),
-    ("PathFFF 768/4095/12, batch 1024", "fffref.jit", 1),
+    ("PathFFF 768/4095/12, batch 16384", "fffref.jit, out=", 1),
+    ("PathFFF 768/4095/12, batch 16384", "fffref.jit, out=", 2),
+    ("PathFFF 768/4095/12, batch 1024", "fffref.jit, out=", 1),
+    ("PathFFF 768/4095/12, batch 256", "fffref.jit, out=", 1),
     ("PathFFF 768/4095/12, batch 1, warm", "fffref.jit, called from Python", 1),
     ("PathFFF 768/4095/12, batch 1, cold", "fffref.jit", 1),
     ("PathFFF 768/4095/12, training step, batch 256, SGD", "fffref.jit", 1),

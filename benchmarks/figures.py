@@ -54,9 +54,14 @@ def touched(rows):
     with rc_context(plots.STYLE):
         figure = Figure(figsize=(7, 4.2), layout="constrained")
         axes = figure.subplots()
-        for key, colour, label in (("top", ORANGE, "the 5 % of largest logits, each row its own"), ("tree", BLUE, "a tree of 12 levels")):
+        for key, colour, label in (
+            ("top", ORANGE, "the 5 % of largest logits, each row its own"),
+            ("tree", BLUE, "a tree of 12 levels"),
+        ):
             axes.plot(batch, [100 * row[key] for row in shares], color=colour, marker="o", markersize=4, label=label)
-        axes.set(xscale="log", xlabel="rows in the batch, all different, random", ylabel="% of the 4095 neurons engaged")
+        axes.set(
+            xscale="log", xlabel="rows in the batch, all different, random", ylabel="% of the 4095 neurons engaged"
+        )
         axes.set_title("What a batch has to read")
         axes.set_ylim(0, 103)
         axes.legend()
@@ -69,7 +74,7 @@ def speedup(rows):
         figure = Figure(figsize=(11, 4.4), layout="constrained")
         left, right = figure.subplots(1, 2)
         for threads, colour in ((1, BLUE), (2, ORANGE)):
-            mine = of(rows, "PathFFF 768/4095/12, batch", "fffref.jit", threads)
+            mine = of(rows, "PathFFF 768/4095/12, batch", "fffref.jit, out=", threads)
             mine = [row for row in mine if row["case"].rsplit(" ", 1)[1].isdigit()]
             sizes = [int(row["case"].rsplit(" ", 1)[1]) for row in mine]
             label = f"fffref.jit, {threads} thread{'s' * (threads > 1)}, against"
@@ -156,8 +161,22 @@ def roofline(rows):
         one = of(rows, "PathFFF 768/4095/12, batch 1, warm")
         dense = 4 * WIDTH * NEURONS
         points = [  # name, row, FLOPs, FLOPs per byte, colour, where its label goes
-            ("CMM, batch 1", next(r for r in one if r["name"] == "fffref, compiled loop"), FLOPS, FLOPS / BYTES, PINK, 6),
-            ("CMM, batch 16384", next(r for r in batch if r["name"] == "fffref.jit"), FLOPS, FLOPS / BYTES, BLUE, -4),
+            (
+                "CMM, batch 1",
+                next(r for r in one if r["name"] == "fffref, compiled loop"),
+                FLOPS,
+                FLOPS / BYTES,
+                PINK,
+                6,
+            ),
+            (
+                "CMM, batch 16384",
+                next(r for r in batch if r["name"] == "fffref.jit, out="),
+                FLOPS,
+                FLOPS / BYTES,
+                BLUE,
+                -4,
+            ),
             ("dense, batch 1", next(r for r in one if r["name"] == "dense, our compiled loop"), dense, 0.5, ORANGE, 10),
             ("two bare GEMMs, batch 16384", next(r for r in batch if "bare" in r["name"]), dense, 8192, ORANGE, -20),
         ]

@@ -21,7 +21,6 @@ import measure
 import numpy as np
 
 from fffref import training
-from fffref.layers.activations import get
 from fffref.layers.path_fff import PathFFF
 from fffref.models import parts, sampling, sizes
 from fffref.models.sizes import Sizes

@@ -132,7 +132,9 @@ def machine():
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "blas": f"{blas['name']} {blas['version']}",
-        "versions": {name: _version(name) for name in ("numpy", "scipy", "numba", "llvmlite", "torch", "fastfeedforward")},
+        "versions": {
+            name: _version(name) for name in ("numpy", "scipy", "numba", "llvmlite", "torch", "fastfeedforward")
+        },
     }
 
 
@@ -149,7 +151,7 @@ def blas_kernel():
 def kernels_digest():
     """A digest of the compiled kernels' text: a result belongs to the kernels that it was measured with."""
     folder = pathlib.Path(fffref.__file__).parent / "fast"
-    text = b"".join((folder / name).read_bytes() for name in ("kernels.py", "registers.py"))
+    text = b"".join((folder / name).read_bytes() for name in ("kernels.py", "registers.py", "instructions.py"))
     return hashlib.sha256(text).hexdigest()[:12]
 
 

@@ -101,7 +101,8 @@ def main():
 def table(rows):
     """The result as Markdown."""
     batches = list(dict.fromkeys(row["batch"] for row in rows))
-    lines = [f"| variant | {' | '.join(f'us per row, batch {b} | time against the library' + chr(39) + 's' for b in batches)} |"]
+    heads = (f"us per row, batch {b} | time against {LIBRARY}" for b in batches)
+    lines = [f"| variant | {' | '.join(heads)} |"]
     lines.append("|---" * (1 + 2 * len(batches)) + "|")
     for name in dict.fromkeys(row["name"] for row in rows):
         cells = [measure.span(row[f]) for row in rows if row["name"] == name for f in ("microseconds", "slower")]

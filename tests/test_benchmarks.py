@@ -44,7 +44,9 @@ def test_a_child_reports_and_its_failure_is_told(tmp_path, monkeypatch):
     monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
     script = tmp_path / "script.py"
     script.write_text(
-        "import os, json; print('noise'); print(json.dumps([os.environ['OMP_NUM_THREADS'], 'OPENBLAS_CORETYPE' in os.environ]))"
+        "import os, json; print('noise')\n"
+        "found = os.environ['OMP_NUM_THREADS'], 'OPENBLAS_CORETYPE' in os.environ\n"
+        "print(json.dumps(found))"
     )
     assert measure.in_child(script, [], 3) == ["3", False]
     script.write_text("raise SystemExit('no luck')")
@@ -61,7 +63,10 @@ def test_the_state_of_the_machine_is_told():
     roofline = pytest.importorskip("roofline")
     speed = {"median": 1e11, "quartiles": [1e11, 1e11], "n": 3}
     rows = [{"roof": name, "bytes_per_second": speed} for name in roofline.SIZES]
-    rows += [{"roof": "sgemm", "flops_per_second": speed, "blas_kernel": "Haswell"}, {"roof": "second core", "slower": 1.9}]
+    rows += [
+        {"roof": "sgemm", "flops_per_second": speed, "blas_kernel": "Haswell"},
+        {"roof": "second core", "slower": 1.9},
+    ]
     text = roofline.text(rows, "avx512f")
     assert "BLAS kernel Haswell; large GEMM 100 GFLOP/s" in text and "L3 100" in text
     assert "WARNING: the second core is busy" in text and "slower than it could be" in text
@@ -93,7 +98,13 @@ def test_both_sides_of_the_training_step_agree():
 
 def test_every_script_is_explained():
     text = (ROOT / "benchmarks" / "README.md").read_text()
-    scripts = {path.name for path in (ROOT / "benchmarks").glob("*.py")} - {"measure.py", "rivals.py", "figures.py", "cases.py", "battery.py"}
+    scripts = {path.name for path in (ROOT / "benchmarks").glob("*.py")} - {
+        "measure.py",
+        "rivals.py",
+        "figures.py",
+        "cases.py",
+        "battery.py",
+    }
     assert scripts == set(re.findall(r"^\| `(\w+\.py)` \|", text, re.M))
 
 

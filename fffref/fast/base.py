@@ -93,7 +93,7 @@ class CompiledLayer(abc.ABC):
 
     @abc.abstractmethod
     def forward_rows(self, x, y):
-        """Fill `y (B, O)` from `x (B, I)`, checked rows both; return what the layer's `forward` needs, if anything."""
+        """Fill `y (B, O)` from `x (B, I)`, checked rows both."""
 
     @abc.abstractmethod
     def route(self, x):

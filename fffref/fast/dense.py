@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ..layers import activations
 from ..layers.dense_ff import DenseFF
 from . import kernels
 from .base import CompiledLayer, jit
@@ -15,7 +16,7 @@ class FastDense(CompiledLayer):
 
     def kernel_weights(self):
         """The layer's arrays as they are."""
-        return kernels.DenseWeights(*self.arrays.values(), kernels.KINDS[self.layer.activation])
+        return kernels.DenseWeights(*self.arrays.values(), kernels.KINDS[activations.named(self.layer.activation)])
 
     def route(self, x):
         """Return zeros `(...)`: one leaf for all."""

@@ -42,8 +42,8 @@ def gelu(z):
     """Z Phi(z), elementwise; the reference's where it is not float32."""
     if z.dtype != np.float32:
         return activations.gelu(z)
-    hidden = np.empty_like(z)  # in the order that z has in memory
-    kernels.activate_jit(kernels.GELU, z.ravel("K"), hidden.ravel("K"))
+    hidden = z.copy("K")  # in the order that z has in memory
+    kernels.activate_jit(kernels.GELU, hidden.ravel("K"))
     return hidden
 
 

@@ -28,7 +28,7 @@ from numba.extending import register_jitable
 
 from .registers import combine, combine_four, dot, dot_four, fence, prefetch
 
-REGISTERS = "7b64c9535409"  # digest of registers.py: Numba's cache sees edits in this file alone
+REGISTERS = "0ce35576b1e9"  # digest of registers.py and instructions.py: Numba's cache sees edits in this file alone
 FLAGS = {"nsz", "contract"}  # a product and a sum may be fused, sums keep their order, NaN and inf their meaning
 OPTIONS = {"fastmath": FLAGS, "nogil": True, "error_model": "numpy"}
 IDENTITY, RELU, TANH, GELU = range(4)
@@ -109,24 +109,20 @@ def gelu_single(z):
     return positive - a * (e * u * p)
 
 
-
-def activate(kind, logit, hidden):
-    """hidden = activation(logit), elementwise over a row; `kind` is a number of KINDS."""
-    if kind == GELU and logit.itemsize == 4:
-        for j in range(len(logit)):
-            hidden[j] = gelu_single(np.float32(logit[j]))
+def activate(kind, z):
+    """z = activation(z), in place over a row; `kind` is a number of KINDS."""
+    if kind == GELU and z.itemsize == 4:
+        for j in range(len(z)):
+            z[j] = gelu_single(np.float32(z[j]))
     elif kind == GELU:
-        for j in range(len(logit)):
-            hidden[j] = 0.5 * logit[j] * math.erfc(-logit[j] * math.sqrt(0.5))
+        for j in range(len(z)):
+            z[j] = 0.5 * z[j] * math.erfc(-z[j] * math.sqrt(0.5))
     elif kind == TANH:
-        for j in range(len(logit)):
-            hidden[j] = math.tanh(logit[j])
+        for j in range(len(z)):
+            z[j] = math.tanh(z[j])
     elif kind == RELU:
-        for j in range(len(logit)):
-            hidden[j] = 0 * logit[j] if logit[j] <= 0 else logit[j]  # so that NaN stays NaN
-    else:
-        for j in range(len(logit)):
-            hidden[j] = logit[j]
+        for j in range(len(z)):
+            z[j] = 0 * z[j] if z[j] <= 0 else z[j]  # so that NaN stays NaN
 
 
 def goes_right(z, tie_right):
@@ -166,17 +162,18 @@ def cmm_by_level(weights, x, y):
     """Conditional matrix multiplication as the paper has it: at every level a dot product and an axpy."""
     in_weight, in_bias, out_weight, n_trees, kind = weights
     M = len(in_weight) // n_trees
-    logit, hidden = np.empty(1, x.dtype), np.empty(1, x.dtype)
+    hidden = np.empty(1, x.dtype)
     y[:] = 0
     for k in range(n_trees):
         n = 0
         while n < M:
             row = k * M + n
-            logit[0] = dot(x, in_weight[row]) + in_bias[row]
-            activate(kind, logit, hidden)
+            logit = dot(x, in_weight[row]) + in_bias[row]
+            hidden[0] = logit
+            activate(kind, hidden)
             for o in range(len(y)):
                 y[o] += hidden[0] * out_weight[row, o]
-            n = 2 * n + 1 + (logit[0] > 0)
+            n = 2 * n + 1 + (logit > 0)
 
 
 def walk(trees, x, node, logit):
@@ -200,7 +197,7 @@ def cmm(weights, x, y):
     length = weights.n_trees * bits_of(len(weights.in_weight) // weights.n_trees)
     node, logit = np.empty(length, np.intp), np.empty(length, x.dtype)
     walk(Trees(weights.in_weight, weights.in_bias, weights.n_trees, False), x, node, logit)
-    activate(weights.kind, logit, logit)
+    activate(weights.kind, logit)
     combine(logit, node, weights.out_weight, y, (), False)
 
 
@@ -219,7 +216,7 @@ def dense_row(weights, neurons, x, i, hidden, y):
         hidden[n] = dot(x[i], weights.in_weight[n])
     for n in range(w):
         hidden[n] += weights.in_bias[n]
-    activate(weights.kind, hidden, hidden)
+    activate(weights.kind, hidden)
     combine(hidden, neurons, weights.out_weight, y, (), False)
     for o in range(len(y)):
         y[o] += weights.out_bias[o]
@@ -272,7 +269,7 @@ def walk_levels(trees, span, order, x, node, logit):
     span (first column, last column, first node of the tree), order (B,), x (B, I) -> node, logit (B, KD)
     """
     first, last, base = span
-    B, I = x.shape
+    B, n_in = x.shape
     whole = B - B % 4
     for r in range(0, whole, 4):
         i = order[r], order[r + 1], order[r + 2], order[r + 3]
@@ -284,7 +281,7 @@ def walk_levels(trees, span, order, x, node, logit):
         )
         for t in range(first, last):
             if FAR_ROWS <= B and r + 8 <= B:  # a part of the next four rows of x
-                begin, end = I * (t - first) // (last - first), I * (t + 1 - first) // (last - first)
+                begin, end = n_in * (t - first) // (last - first), n_in * (t + 1 - first) // (last - first)
                 for q in range(r + 4, r + 8):
                     prefetch(x, order[q], begin, end)
             p = dot_four(x, i, trees.weight, n)
@@ -349,11 +346,12 @@ def on_cache_lines(y):
 def path_rows(weights, x, node, logit, hidden, y):
     """All rows walk before any is summed, so that one weight array at a time fills the cache.
 
-    x (B, I) -> node, logit, hidden (B, KD), y (B, O)
+    x (B, I) -> node, logit, hidden (B, KD), y (B, O); logit and hidden may be one array.
     """
     order = np.empty(len(x), np.intp)
     descend(Trees(weights.in_weight, weights.in_bias, weights.n_trees, False), x, node, logit, order)
-    activate(weights.kind, logit.reshape(-1), hidden.reshape(-1))
+    hidden[:] = logit
+    activate(weights.kind, hidden.reshape(-1))
     add_up(weights, order, node, hidden, y)
 
 
@@ -421,7 +419,7 @@ def activate_rows(bias, kind, logit):
     for i in range(len(logit)):
         for j in range(len(bias)):
             logit[i, j] += bias[j]
-        activate(kind, logit[i], logit[i])
+        activate(kind, logit[i])
 
 
 # ---------------------------------------------------------------------- backward
@@ -467,8 +465,8 @@ def compile_all(names):
                 names[f"{name}_jit"] = compiled(function, cache)
     if not cache:
         warnings.warn(
-            "compiled kernels cannot be kept, so that every process compiles anew (some seconds): neither the package's "
-            "folder nor the user's cache can be written; set NUMBA_CACHE_DIR to a folder that can",
+            "compiled kernels cannot be kept, so that every process compiles anew (some seconds): neither the "
+            "package's folder nor the user's cache can be written; set NUMBA_CACHE_DIR to a folder that can",
             stacklevel=2,
         )
 

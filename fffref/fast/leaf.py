@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ..layers import activations
 from ..layers.leaf_fff import LeafFFF
 from . import kernels
 from .base import CompiledLayer, jit
@@ -15,7 +16,7 @@ class FastLeaf(CompiledLayer):
 
     def kernel_weights(self):
         """The layer's arrays as they are."""
-        return kernels.LeafWeights(*self.arrays.values(), kernels.KINDS[self.layer.activation])
+        return kernels.LeafWeights(*self.arrays.values(), kernels.KINDS[activations.named(self.layer.activation)])
 
     def route(self, x):
         """Return the leaf that each sample reaches, as the layer's `route`: `(...)`."""

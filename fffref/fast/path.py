@@ -36,7 +36,7 @@ class FastPath(CompiledLayer):
         K, M = self.layer.in_bias.shape
         self._length = K * tree.depth_of(M)  # KD
         flat = (array.reshape(K * M, *array.shape[2:]) for array in self.arrays.values())
-        return kernels.PathWeights(*flat, K, kernels.KINDS[self.layer.activation])
+        return kernels.PathWeights(*flat, K, kernels.KINDS[activations.named(self.layer.activation)])
 
     def route(self, x):
         """Return the neurons on each sample's path, as the layer's `route`: `(..., n_trees, depth + 1)`."""
@@ -68,19 +68,24 @@ class FastPath(CompiledLayer):
         """
         x, lead = self.rows(x)
         y = self._output(None, x, lead)
-        return y, PathTape(x, lead, *self.forward_rows(x, y.reshape(len(x), self.n_out)))
-
-    def forward_rows(self, x, y):
-        """Fill the rows of `y`; return nodes, logits and activations, (B, KD) each."""
         node, logit = self._visit_room(len(x))
         hidden = np.empty_like(logit)
+        self._fill(x, node, logit, hidden, y.reshape(len(x), self.n_out))
+        return y, PathTape(x, lead, node.astype(np.intp, copy=False), logit, hidden)
+
+    def forward_rows(self, x, y):
+        """Fill the rows of `y`; logits are overwritten by activations, for nobody needs both."""
+        node, logit = self._visit_room(len(x))
+        self._fill(x, node, logit, logit, y)
+
+    def _fill(self, x, node, logit, hidden, y):
+        """Nodes, logits and activations (B, KD), and outputs (B, O), of all rows."""
 
         def work(first, last):
             part = slice(first, last)
             kernels.path_rows_jit(self.weights, x[part], node[part], logit[part], hidden[part], y[part])
 
         self.share_out(work, len(x))
-        return node, logit, hidden
 
     def backward(self, tape, dy, input_gradient=True):
         """Gradients of a loss, at the neurons visited; what is zero is neither stored nor written.
@@ -124,9 +129,9 @@ class FastPath(CompiledLayer):
         return self
 
     def _visit_room(self, B):
-        """Room for nodes and logits."""
-        shape = B, self._length
-        return np.empty(shape, np.intp), np.empty(shape, self.dtype)
+        """Room for nodes and logits; nodes as narrow as they can be, to leave room in the caches."""
+        shape, narrow = (B, self._length), len(self.weights.in_weight) < 2**31
+        return np.empty(shape, np.int32 if narrow else np.intp), np.empty(shape, self.dtype)
 
     def _checked(self, tape):
         """Refuse a tape with a field that does not fit, for kernels trust them; return it as kernels take it."""

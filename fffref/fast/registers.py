@@ -1,172 +1,30 @@
+# ruff: noqa: RUF005  # Numba takes `at + (o,)`, not `(*at, o)`
 """What the kernels do a register at a time: each a plain function to read, and its form in explicit vectors below it.
 
 Left to itself, LLVM adds up a dot product in another order where four rows are taken together than where one is, and
 keeps no output row in registers. Here the order is written down, so that a row's answer is the same bits in any
 batch and by any number of threads.
 
-A vector is as wide as the processor's registers. Sums are never reordered; a product and a sum may be fused.
-Numba does not see edits in this file when it looks into its cache: `kernels.py` names this file's digest.
+Numba does not see edits in this file when it looks into its cache: `kernels.py` names its digest.
 """
 
-import llvmlite.binding
-from llvmlite import ir
-from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic, models, overload, register_model
+from numba.extending import overload
 
 from ..layers.record import CACHE_LINE
+from .instructions import (
+    everywhere,
+    lanes_of,
+    load,
+    multiply_add,
+    plus,
+    prefetch_item,
+    store,
+    stream,
+    total,
+    wait_for_stores,
+)
 
-REGISTER = CACHE_LINE if llvmlite.binding.get_host_cpu_features().get("avx512f") else CACHE_LINE // 2  # bytes
 ORDERED = {"fastmath": {"nsz", "contract"}, "error_model": "numpy"}
-FUSED = ("nsz", "contract")
-INDEX = ir.IntType(32)
-
-
-class Vector(types.Type):
-    """As many numbers as a register holds."""
-
-    def __init__(self, dtype):
-        self.dtype, self.lanes = dtype, 8 * REGISTER // dtype.bitwidth
-        super().__init__(name=f"Vector({dtype} x {self.lanes})")
-
-
-@register_model(Vector)
-class VectorModel(models.PrimitiveModel):
-    """In LLVM, <lanes x float> or <lanes x double>."""
-
-    def __init__(self, manager, kind):
-        scalar = ir.FloatType() if kind.dtype == types.float32 else ir.DoubleType()
-        super().__init__(manager, kind, ir.VectorType(scalar, kind.lanes))
-
-
-# ---------------------------------------------------------------------- instructions
-
-
-def _address(context, builder, kind, value, at, pointer):
-    """The address of `value[at]`, `at` being a tuple."""
-    array = context.make_array(kind)(context, builder, value)
-    item = cgutils.get_item_pointer(context, builder, kind, array, cgutils.unpack_tuple(builder, at), wraparound=False)
-    return builder.bitcast(item, pointer)
-
-
-@intrinsic
-def load(typing, array, at):
-    """The vector that begins at array[at]."""
-    vector = Vector(array.dtype)
-
-    def generate(context, builder, signature, values):
-        form = context.get_value_type(vector)
-        place = _address(context, builder, signature.args[0], *values, form.as_pointer())
-        return builder.load(place, align=array.dtype.bitwidth // 8)
-
-    return vector(array, at), generate
-
-
-@intrinsic
-def store(typing, array, at, vector):
-    """Put the vector where array[at] begins."""
-
-    def generate(context, builder, signature, values):
-        place = _address(context, builder, signature.args[0], *values[:2], values[2].type.as_pointer())
-        builder.store(values[2], place, align=array.dtype.bitwidth // 8)
-        return context.get_dummy_value()
-
-    return types.void(array, at, vector), generate
-
-
-@intrinsic
-def stream(typing, array, at, vector):
-    """As `store`, past the caches; array[at] begins a register's width of memory."""
-
-    def generate(context, builder, signature, values):
-        place = _address(context, builder, signature.args[0], *values[:2], values[2].type.as_pointer())
-        written = builder.store(values[2], place, align=REGISTER)
-        written.set_metadata("nontemporal", builder.module.add_metadata([INDEX(1)]))
-        return context.get_dummy_value()
-
-    return types.void(array, at, vector), generate
-
-
-@intrinsic
-def everywhere(typing, number):
-    """The vector that holds the number in all lanes."""
-    vector = Vector(number)
-
-    def generate(context, builder, signature, values):
-        form = context.get_value_type(vector)
-        undefined, lanes = ir.Constant(form, ir.Undefined), ir.VectorType(INDEX, form.count)
-        first = builder.insert_element(undefined, values[0], INDEX(0))
-        return builder.shuffle_vector(first, undefined, ir.Constant(lanes, [0] * form.count))
-
-    return vector(number), generate
-
-
-@intrinsic
-def multiply_add(typing, a, b, c):
-    """a b + c, lane by lane; one instruction where the processor has it."""
-
-    def generate(context, builder, signature, values):
-        return builder.fadd(builder.fmul(values[0], values[1], flags=FUSED), values[2], flags=FUSED)
-
-    return a(a, b, c), generate
-
-
-@intrinsic
-def plus(typing, a, b):
-    """a + b, lane by lane."""
-    return a(a, b), lambda context, builder, signature, values: builder.fadd(*values)
-
-
-@intrinsic
-def total(typing, vector):
-    """The sum of all lanes: halves, quarters, and so on."""
-
-    def generate(context, builder, signature, values):
-        x, n = values[0], vector.lanes
-        while n > 1:
-            n //= 2
-            undefined, lanes = ir.Constant(x.type, ir.Undefined), ir.VectorType(INDEX, n)
-            low = builder.shuffle_vector(x, undefined, ir.Constant(lanes, list(range(n))))
-            high = builder.shuffle_vector(x, undefined, ir.Constant(lanes, list(range(n, 2 * n))))
-            x = builder.fadd(low, high)
-        return builder.extract_element(x, INDEX(0))
-
-    return vector.dtype(vector), generate
-
-
-@intrinsic
-def _fence(typing):
-    return types.void(), lambda context, builder, signature, values: _emit_fence(context, builder)
-
-
-def _emit_fence(context, builder):
-    builder.fence("seq_cst")
-    return context.get_dummy_value()
-
-
-@intrinsic
-def _prefetch_item(typing, rows, at):
-    """llvm.prefetch of the address of rows[at] into the second-level cache; nothing, should llvmlite have changed."""
-
-    def generate(context, builder, signature, values):
-        try:
-            byte = ir.IntType(8).as_pointer()
-            form = ir.FunctionType(ir.VoidType(), [byte, INDEX, INDEX, INDEX])
-            hint = builder.module.declare_intrinsic("llvm.prefetch", [byte], form)
-            read, second_level, data = INDEX(0), INDEX(2), INDEX(1)
-            place = _address(context, builder, signature.args[0], *values, byte)
-            builder.call(hint, [place, read, second_level, data])
-        except (AttributeError, TypeError, NotImplementedError):
-            pass
-        return context.get_dummy_value()
-
-    return types.void(rows, at), generate
-
-
-def lanes_of(array):
-    """How many of an array's numbers fill a register."""
-    return Vector(array.dtype).lanes
-
 
 # ---------------------------------------------------------------------- hints
 
@@ -181,7 +39,7 @@ def _prefetch(rows, i, first, last):
 
     def lines(rows, i, first, last):
         for j in range(first, last, line):
-            _prefetch_item(rows, (i, j))
+            prefetch_item(rows, (i, j))
 
     return lines
 
@@ -192,7 +50,7 @@ def fence():
 
 @overload(fence)
 def _fence_compiled():
-    return lambda: _fence()
+    return lambda: wait_for_stores()
 
 
 # ---------------------------------------------------------------------- dot products
@@ -234,7 +92,12 @@ def _dot(a, b):
 
 def dot_four(x, i, weight, n):
     """Four dot products at once, x[i[q]] . weight[n[q]]: while one waits for memory, the others go on."""
-    return dot(x[i[0]], weight[n[0]]), dot(x[i[1]], weight[n[1]]), dot(x[i[2]], weight[n[2]]), dot(x[i[3]], weight[n[3]])
+    return (
+        dot(x[i[0]], weight[n[0]]),
+        dot(x[i[1]], weight[n[1]]),
+        dot(x[i[2]], weight[n[2]]),
+        dot(x[i[3]], weight[n[3]]),
+    )
 
 
 @overload(dot_four, jit_options=ORDERED)
@@ -245,21 +108,21 @@ def _dot_four(x, i, weight, n):
         """The running sums of `dot`, for four pairs of rows."""
         zero = everywhere(x.dtype.type(0))
         s0 = s1 = s2 = s3 = (zero, zero, zero, zero)
-        j, I = 0, x.shape[1]
-        while j + 4 * lanes <= I:
+        j, end = 0, x.shape[1]
+        while j + 4 * lanes <= end:
             s0 = _step_four(x, i, weight, n, j, s0)
             s1 = _step_four(x, i, weight, n, j + lanes, s1)
             s2 = _step_four(x, i, weight, n, j + 2 * lanes, s2)
             s3 = _step_four(x, i, weight, n, j + 3 * lanes, s3)
             j += 4 * lanes
-        while j + lanes <= I:
+        while j + lanes <= end:
             s0 = _step_four(x, i, weight, n, j, s0)
             j += lanes
         r0 = total(plus(plus(s0[0], s1[0]), plus(s2[0], s3[0])))
         r1 = total(plus(plus(s0[1], s1[1]), plus(s2[1], s3[1])))
         r2 = total(plus(plus(s0[2], s1[2]), plus(s2[2], s3[2])))
         r3 = total(plus(plus(s0[3], s1[3]), plus(s2[3], s3[3])))
-        while j < I:
+        while j < end:
             r0 += x[i[0], j] * weight[n[0], j]
             r1 += x[i[1], j] * weight[n[1], j]
             r2 += x[i[2], j] * weight[n[2], j]
@@ -307,15 +170,15 @@ def _combine(h, n, rows, y, at, past_caches):
 
     def vectors(h, n, rows, y, at, past_caches):
         """Four registers of y at a time stay where they are while all rows are added."""
-        last, length, O = 0, n.shape[-1], y.shape[-1]
+        last, length, width = 0, n.shape[-1], y.shape[-1]
         while last < length or last == 0:
             first, last = last, min(last + AT_A_TIME, length)
             streamed = past_caches and last == length
             o = 0
-            while o + 4 * lanes <= O:
+            while o + 4 * lanes <= width:
                 _combine_registers(h, n, rows, y, at, (first, last, o, streamed))
                 o += 4 * lanes
-            while o < O:
+            while o < width:
                 value = y[at + (o,)] if first > 0 else y.dtype.type(0)
                 for j in range(first, last):
                     value += h[at + (j,)] * rows[n[at + (j,)], o]

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, fields
 import numpy as np
 
 from .. import checks, files
+from ..layers import activations
 from ..layers.dense_ff import DenseFF
 from ..layers.leaf_fff import LeafFFF
 from ..layers.moe import MoE
@@ -160,6 +161,8 @@ def _rebuild(description, arrays):
 def _structure(record):
     """What a record is, but for its arrays: class, options and, where it holds others, the same of each."""
     own = {f.name: getattr(record, f.name) for f in fields(record)}
+    if "activation" in own:
+        activations.named(own["activation"])
     records = {
         name: [_structure(part) for part in value] if isinstance(value, tuple) else _structure(value)
         for name, value in own.items()

@@ -111,3 +111,8 @@ ACTIVATIONS = {
 def get(name):
     """Return the `Activation` of this name, which a layer keeps so that it can be saved; an `Activation` is itself."""
     return name if isinstance(name, Activation) else ACTIVATIONS[checks.one_of("activation", name, tuple(ACTIVATIONS))]
+
+
+def named(activation):
+    """Return the name; refuse a pair of functions, which neither a file nor a kernel can hold."""
+    return checks.one_of("activation", activation, tuple(ACTIVATIONS))

@@ -16,7 +16,7 @@ from . import activations
 
 CACHE_LINE = 64  # bytes
 KNOWN = frozenset(map(np.dtype, checks.DTYPES))  # in this machine's byte order
-OPTIONS = (str, int, float, bool, type(None))
+OPTIONS = (str, int, float, bool, type(None), activations.Activation)  # the last are not saved, only held
 
 
 @dataclass(frozen=True, eq=False)
@@ -246,7 +246,7 @@ def _nested(name, value):
     """Dotted names and records that a field holds."""
     if isinstance(value, Record):
         return [(name, value)]
-    if isinstance(value, tuple):
+    if isinstance(value, tuple) and not isinstance(value, OPTIONS):
         return [(f"{name}.{i}", record) for i, record in enumerate(value)]
     return []
 

@@ -21,7 +21,6 @@ LEADS = [(), (1,), (2,), (7,), (2, 3), (0,), (2, 0), (8 * CHUNK + 3,)]
 SIZES = [(0, 1, 5, 3), (1, 2, 17, 33), (4, 3, 40, 7), (6, 1, 64, 48)]  # depth, width, n_in, n_out
 
 
-
 @kinds
 @dtypes
 @pytest.mark.parametrize("activation", ACTIVATIONS)

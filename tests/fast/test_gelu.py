@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from fffref import DenseFF, LeafFFF
+from fffref import DenseFF, LeafFFF, checks, jit
 from fffref.fast import gelu
+from fffref.formats import checkpoints
 from fffref.layers import activations
 
 
@@ -50,3 +51,10 @@ def test_a_quick_layer_shares_its_arrays_and_computes_nearly_the_same(rng):
         np.testing.assert_allclose(dx, dright, rtol=1e-3, atol=1e-5)
     plain = DenseFF.init(rng, 5, 3, 4)
     assert gelu.quick(plain) is plain
+
+
+def test_a_pair_of_functions_is_neither_saved_nor_compiled(rng, tmp_path):
+    quick = gelu.quick(DenseFF.init(rng, 5, 3, 4, "gelu"))
+    for use in (lambda: checkpoints.save(tmp_path / "layer", quick), lambda: jit(quick)):
+        with pytest.raises(checks.InputError, match="activation must be one of"):
+            use()

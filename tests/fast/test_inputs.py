@@ -1,4 +1,4 @@
-"""What comes in is checked, whatever it is: nothing is changed, nothing out of bounds, nothing compiled for another dtype."""
+"""What comes in is checked: nothing is changed, nothing out of bounds, nothing compiled for another dtype."""
 
 import cases
 import numpy as np
@@ -10,7 +10,6 @@ from fffref.fast import CompiledLayer, kernels
 from fffref.fast.base import check_output, shared
 
 kinds = pytest.mark.parametrize("kind", cases.KINDS)
-
 
 
 @kinds
@@ -222,12 +221,12 @@ def test_a_layer_of_ones_own_can_register(rng):
     class Unfinished(CompiledLayer):
         """Lacks everything."""
 
-    with pytest.raises(TypeError, match="abstract.*forward_rows.*kernel_weights.*route.*single_kernel"):
+    with pytest.raises(TypeError, match=r"abstract.*forward_rows.*kernel_weights.*route.*single_kernel"):
         Unfinished(layer)
 
 
 def test_random_calls_either_answer_rightly_or_refuse():
-    """A fuzz with a fixed seed: shapes, layouts, dtypes, outputs; a refusal is a sentence, an answer is the reference's."""
+    """A fuzz with a fixed seed over shapes, layouts, dtypes, outputs: a sentence, or the reference's answer."""
     rng, answered, refused = np.random.default_rng(7), 0, 0
     for _ in range(400):
         kind, dtype = rng.choice(cases.KINDS), rng.choice([np.float32, np.float64])

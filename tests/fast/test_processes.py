@@ -133,7 +133,9 @@ def test_joblib_takes_it(rng):
     fast = fffref.jit(cases.make("PathFFF", rng, 33, 17, 8, 4), 2)
     x = rng.standard_normal((300, 33))
     for backend in ("loky", "threading"):
-        answers = joblib.Parallel(2, backend=backend, max_nbytes=1000)(joblib.delayed(answer)(fast, x) for _ in range(3))
+        answers = joblib.Parallel(2, backend=backend, max_nbytes=1000)(
+            joblib.delayed(answer)(fast, x) for _ in range(3)
+        )
         for y in answers:
             np.testing.assert_array_equal(y, fast(x))
 
@@ -155,7 +157,7 @@ def test_a_copy_shares_the_weights_of_its_own_layer(kind, copied, rng):
         np.testing.assert_array_equal(fast(x), y)
 
 
-# ---------------------------------------------------------------------- where nothing can be written, and other llvmlites
+# ---------------------------------------------------------------------- no folder to write to, another llvmlite
 
 
 def test_without_any_cache_folder_it_computes_and_warns_once(tmp_path):
@@ -207,7 +209,8 @@ finally:
     assert done.stdout == "1.0\n", done.stderr[-2000:]
 
 
-def test_the_cache_of_kernels_knows_the_registers():
-    """Numba looks at the text of `kernels.py` alone: whoever edits `registers.py` writes its new digest there."""
-    text = pathlib.Path(kernels.__file__).with_name("registers.py").read_bytes()
+def test_the_cache_of_kernels_knows_what_they_are_made_of():
+    """Numba looks at the text of `kernels.py` alone: whoever edits one of the others writes the new digest there."""
+    folder = pathlib.Path(kernels.__file__).parent
+    text = b"".join((folder / name).read_bytes() for name in ("registers.py", "instructions.py"))
     assert kernels.REGISTERS == hashlib.sha256(text).hexdigest()[:12]
