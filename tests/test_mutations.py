@@ -5,52 +5,17 @@ Each fault replaces a piece of a module's text; the broken module is run beside 
 
 import concurrent.futures
 import dataclasses
-import importlib.util
-import pathlib
-import sys
 import threading
 
 import cases
 import numba
 import numpy as np
 import pytest
+from mutants import gradients_hold, near, tests_of
 
-import fffref
 from fffref import PathFFF, algorithms, fast, gradcheck
 from fffref.layers.choices import Choices
 from fffref.training import losses
-
-FOLDER = pathlib.Path(fffref.__file__).parent
-
-
-def module_with(name, old=None, new=None):
-    """The module `name` of the package, with `old` replaced by `new` in its text."""
-    file = min(FOLDER.rglob(f"{name}.py"), key=lambda file: len(file.parts))  # a command has the name of what it runs
-    text = file.read_text()
-    if old is not None:
-        assert text.count(old) == 1, f"{old!r} occurs {text.count(old)} times in {name}.py"
-        text = text.replace(old, new)
-    mutant = ".".join(["fffref", *file.parent.relative_to(FOLDER).parts, f"{name}_mutant"])
-    spec = importlib.util.spec_from_loader(mutant, loader=None)
-    module = importlib.util.module_from_spec(spec)
-    module.__file__ = str(file)
-    sys.modules[mutant] = module  # dataclasses look their module up
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(numba.config, "DISABLE_JIT", name == "kernels")  # as plain Python
-        try:
-            exec(compile(text, mutant, "exec"), vars(module))
-        finally:
-            del sys.modules[mutant]
-    return module
-
-
-def near(found, expected):
-    np.testing.assert_allclose(found, np.array(expected).reshape(np.shape(found)), rtol=1e-10, atol=1e-12)
-
-
-def gradients_hold(value, layer, x, grads, dx):
-    for report in gradcheck.check_layer(value, layer, x, grads, dx, "complex").values():
-        report.expect()
 
 
 def verify_leaf_fff(module):
@@ -201,7 +166,6 @@ def verify_optim(module):
     near(one.in_bias, np.full(3, 1 - 0.1 * 0.5 - 0.1))
 
 
-FOUND = (AssertionError, TypeError, ValueError, KeyError, IndexError, pytest.fail.Exception)  # what a check may say
 def verify_kernels(module):
     """Every kernel, run as plain Python, against the loops and the reference; ties, sorted walks, backward passes."""
     rng = np.random.default_rng(0)
@@ -354,8 +318,6 @@ def verify_registers(module):
     assert np.isnan(z[[1, 4]]).all()
 
 
-VERIFY = {name.removeprefix("verify_"): function for name, function in globals().items() if name.startswith("verify_")}
-
 FAULTS = {
     # wrong signs
     "entropy's gradient, sign": ("losses", "entropy.sum() * scale, -logit", "entropy.sum() * scale, logit"),
@@ -458,15 +420,4 @@ FAULTS = {
     "one in two thousand": ("leaf_fff", "node_bias=dnode.sum(0)", "node_bias=1.0005 * dnode.sum(0)"),
 }  # fmt: skip
 
-
-@pytest.mark.parametrize("name", VERIFY)
-def test_the_source_as_it_is_passes(name):
-    VERIFY[name](module_with(name))
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_planted_fault_is_found(fault):
-    name, old, new = FAULTS[fault]
-    module = module_with(name, old, new)
-    with pytest.raises(FOUND):
-        VERIFY[name](module)
+test_the_source_as_it_is_passes, test_a_planted_fault_is_found = tests_of(globals(), FAULTS)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from test_mutations import module_with, near
+from mutants import module_with, near
 
 from fffref import gradcheck, probes, verdicts
 

@@ -8,7 +8,7 @@ import struct
 
 import numpy as np
 import pytest
-from test_mutations import module_with
+from mutants import tests_of
 
 from fffref import LeafFFF, PathFFF, counting
 
@@ -222,8 +222,6 @@ def verify_transformers(module, folder):
         assert refuses(module.Transformer, **sizes | {"causal": True} | change), change
 
 
-VERIFY = {name.removeprefix("verify_"): function for name, function in globals().items() if name.startswith("verify_")}
-
 FAULTS = {
     "a flag is an integer": ("checks", "if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral)", "if not isinstance(value, numbers.Integral)"),
     "no end to integers": ("checks", "if value > most:", "if False:"),
@@ -281,17 +279,4 @@ FAULTS = {
     "any layer": ("transformers", "if not isinstance(getattr(self, name), kind):", "if False:"),
 }  # fmt: skip
 
-BROKEN = (ArithmeticError, AssertionError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError)
-
-
-@pytest.mark.parametrize("name", VERIFY)
-def test_the_source_as_it_is_passes(name, tmp_path):
-    VERIFY[name](module_with(name), tmp_path)
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_planted_fault_is_found(fault, tmp_path):
-    name, old, new = FAULTS[fault]
-    module = module_with(name, old, new)
-    with pytest.raises(BROKEN):
-        VERIFY[name](module, tmp_path)
+test_the_source_as_it_is_passes, test_a_planted_fault_is_found = tests_of(globals(), FAULTS)

@@ -9,17 +9,11 @@ import tempfile
 from dataclasses import replace
 from types import SimpleNamespace
 
-import numpy as np
-import pytest
-from test_mutations import module_with
+from mutants import near, tests_of
 
 from fffref import datasets, training
 from fffref.experiments import variants
 from fffref.experiments.runs import Run
-
-
-def near(found, expected):
-    np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
 def verify_sweep(module):
@@ -116,8 +110,6 @@ def verify_recorded(module):
     )
 
 
-VERIFY = {name.removeprefix("verify_"): function for name, function in globals().items() if name.startswith("verify_")}
-
 FAULTS = {
     "a whole last result is cut off": ("sweep", "    except ValueError:\n        return True\n    return False", "    except ValueError:\n        return True\n    return True"),
     "a foreign tail is cut off": ("sweep", "if not (tail.startswith(START) or START.startswith(tail)):", "if False:"),
@@ -143,15 +135,4 @@ FAULTS = {
     "a lead is a rival's": ("recorded", "mean(rows) - mean(rival)", "mean(rival) - mean(rows)"),
 }  # fmt: skip
 
-
-@pytest.mark.parametrize("name", VERIFY)
-def test_the_source_as_it_is_passes(name):
-    VERIFY[name](module_with(name))
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_planted_fault_is_found(fault):
-    name, old, new = FAULTS[fault]
-    module = module_with(name, old, new)
-    with pytest.raises((AssertionError, ValueError)):
-        VERIFY[name](module)
+test_the_source_as_it_is_passes, test_a_planted_fault_is_found = tests_of(globals(), FAULTS)

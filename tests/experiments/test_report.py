@@ -243,14 +243,6 @@ def _searched(arms, choice):
     return there
 
 
-@RECORDED
-def test_the_readme_quotes_the_recorded_runs():
-    text = (FOLDER.parent.parent / "README.md").read_text()
-    groups, _ = recorded.read([FOLDER / "runs.jsonl"])
-    quoted = [line for line in text.splitlines() if re.match(r"\| (fashion-)?mnist, depth", line)]
-    assert set(quoted) <= set(report.lead_table(groups).splitlines() + report.aims_table(groups).splitlines())
-
-
 def test_what_is_not_recorded_is_said(groups, tmp_path):
     text = report.markdown(groups)
     rest = "the published recipes on the rest of the grid (`fffref reproduce table1`)"

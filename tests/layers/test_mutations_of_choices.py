@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import cases
 import numpy as np
 import pytest
-from test_mutations import FOUND, module_with, near
+from mutants import near, tests_of
 
 from fffref import algorithms, gradcheck
 
@@ -94,8 +94,6 @@ def verify_tapes(module):
             module.check_range("node", np.array([0, wrong]), 7)
 
 
-VERIFY = {name.removeprefix("verify_"): function for name, function in globals().items() if name.startswith("verify_")}
-
 FAULTS = {
     "mixture's backward, sign": ("choices", "mass * (dright - dleft)", "mass * (dleft - dright)"),
     "transposition forgets its sign": ("choices", "np.where(transposed, -scale, scale)", "scale + 0 * transposed"),
@@ -120,15 +118,4 @@ FAULTS = {
     "an index too far": ("tapes", "index.max() < n)", "index.max() <= n)"),
 }  # fmt: skip
 
-
-@pytest.mark.parametrize("name", VERIFY)
-def test_the_source_as_it_is_passes(name):
-    VERIFY[name](module_with(name))
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_planted_fault_is_found(fault):
-    name, old, new = FAULTS[fault]
-    module = module_with(name, old, new)
-    with pytest.raises(FOUND):
-        VERIFY[name](module)
+test_the_source_as_it_is_passes, test_a_planted_fault_is_found = tests_of(globals(), FAULTS)

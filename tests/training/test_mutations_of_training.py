@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 import cases
 import numpy as np
 import pytest
-from test_mutations import FOUND, gradients_hold, module_with, near
+from mutants import gradients_hold, near, tests_of
 
 from fffref import training
 from fffref.formats import checkpoints
@@ -222,8 +222,6 @@ def verify_loop(module):
         check_checkpoints(module, layer, recipe, pathlib.Path(folder) / "run.safetensors")
 
 
-VERIFY = {name.removeprefix("verify_"): function for name, function in globals().items() if name.startswith("verify_")}
-
 FAULTS = {
     # schedules and recipes
     "the line starts at its end": ("schedules", "(self.end - self.start) * progress", "(self.start - self.end) * progress"),
@@ -278,15 +276,4 @@ FAULTS = {
     "a folder is taken for a file": ("loop", "if checkpoint.is_dir():", "if False:"),
 }  # fmt: skip
 
-
-@pytest.mark.parametrize("name", VERIFY)
-def test_the_source_as_it_is_passes(name):
-    VERIFY[name](module_with(name))
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_planted_fault_is_found(fault):
-    name, old, new = FAULTS[fault]
-    module = module_with(name, old, new)
-    with pytest.raises(FOUND):
-        VERIFY[name](module)
+test_the_source_as_it_is_passes, test_a_planted_fault_is_found = tests_of(globals(), FAULTS)
