@@ -11,17 +11,27 @@ def experts_by_hand(answer):
     rng = np.random.default_rng(13)
     gates, experts = rng.uniform(0.1, 0.9, 3), rng.standard_normal((4, 5))
     root, left, right = gates
-    weight = np.array([(1 - root) * (1 - left), (1 - root) * left, root * (1 - right), root * right])
-    exchanged = np.array([root * left, root * (1 - left), (1 - root) * right, (1 - root) * (1 - right)])
+    weight = np.array(
+        [(1 - root) * (1 - left), (1 - root) * left, root * (1 - right), root * right]
+    )
+    exchanged = np.array(
+        [root * left, root * (1 - left), (1 - root) * right, (1 - root) * (1 - right)]
+    )
     mistakes = {
-        "A choice is the weight of the right child; here it weighs the left one.": exchanged @ experts,
+        "A choice is the weight of the right child; here it weighs the left one.": exchanged
+        @ experts,
         "The experts of both subtrees use the left node's choice.": np.array(
             [(1 - root) * (1 - left), (1 - root) * left, root * (1 - left), root * left]
         )
         @ experts,
         "This is the mean of the experts, whatever the gates say.": experts.mean(0),
     }
-    return compare(answer(gates, experts), weight @ experts, mistakes, "Multiply the choices on the way to each expert.")
+    return compare(
+        answer(gates, experts),
+        weight @ experts,
+        mistakes,
+        "Multiply the choices on the way to each expert.",
+    )
 
 
 @exercise("13.2")
@@ -40,4 +50,9 @@ def bytes_and_look_ups(answer):
             16 * codebooks * n_out, 768 * n_out,
         ),
     }  # fmt: skip
-    return compare(answer, (16 * codebooks * n_out, codebooks * n_out), mistakes, "Count one codebook and one column first.")
+    return compare(
+        answer,
+        (16 * codebooks * n_out, codebooks * n_out),
+        mistakes,
+        "Count one codebook and one column first.",
+    )
