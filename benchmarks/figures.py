@@ -107,7 +107,7 @@ def depth(rows):
         axes = figure.subplots()
         band(axes, levels, distinct, "microseconds", BLUE, "all rows different")
         band(axes, levels, shared, "microseconds", ORANGE, "one row over and over: one path, always cached")
-        line = f"{slope:.3f} us a level (fit up to 10 levels)"
+        line = f"{slope:.3f} µs a level (fit up to 10 levels)"
         axes.plot(levels, start + slope * levels, ":", color="black", linewidth=1.3, label=line)
         for size, name in ((2**20, "L2"), (2**25, "L3")):
             full = np.log2(size / (8 * WIDTH) + 1)  # levels whose weights, in and out, fill that cache
@@ -115,7 +115,7 @@ def depth(rows):
             text = f"weights fill {name} ({size >> 20} MiB)"
             axes.annotate(text, (full, 2.6), rotation=90, ha="right", color="grey", fontsize=9)
         axes.set(
-            xlabel="levels (neurons engaged)", ylabel="us per row", title="Cost against depth, 1 thread, batch 2048"
+            xlabel="levels (neurons engaged)", ylabel="µs per row", title="Cost against depth, 1 thread, batch 2048"
         )
         axes.set_ylim(bottom=0)
         axes.legend(loc="upper left")
@@ -127,20 +127,27 @@ def warm_cold(rows):
     warm, cold = of(rows, "PathFFF 768/4095/12, batch 1, warm"), of(rows, "PathFFF 768/4095/12, batch 1, cold")
     names = {"dense, our compiled loop": "dense, our compiled loop", "fffref.jit": "fffref, compiled loop"}
     with rc_context(plots.STYLE):
-        figure = Figure(figsize=(7, 4), layout="constrained")
+        figure = Figure(figsize=(8, 2.6), layout="constrained")
         axes = figure.subplots()
         for i, (cold_name, warm_name) in enumerate(names.items()):
             pair = [next(row for row in warm if row["name"] == warm_name)]
             pair += [next(row for row in cold if row["name"] == cold_name)]
-            for shift, row, colour, label in zip((-0.2, 0.2), pair, (ORANGE, BLUE), ("warm", "cold"), strict=True):
-                axes.bar(i + shift, median(row), 0.36, color=colour, label=label if i == 0 else None)
-                value = f"{median(row):,.0f}" if median(row) > 100 else f"{median(row):.3g}"
-                axes.annotate(f"{value} us", (i + shift, 1.1 * median(row)), ha="center", fontsize=9)
-        axes.set_xticks(range(len(names)), names)
-        axes.set(yscale="log", ylabel="us per call", title="One sample: weights in the caches, and in memory")
-        axes.set_ylim(1, 8000)
-        axes.grid(axis="x", visible=False)
-        axes.legend()
+            times = [median(row) for row in pair]
+            axes.plot(times, [i, i], color="0.75", linewidth=3, zorder=0)
+            outside = ("right", -9), ("left", 9)  # numbers stand beyond the dots, the smaller time's on the left
+            for time, colour, (side, away), label in zip(
+                times, (ORANGE, BLUE), outside if times[0] <= times[1] else outside[::-1], ("warm", "cold"), strict=True
+            ):
+                axes.plot(time, i, "o", color=colour, markersize=9, label=label if i == 0 else None)
+                value = f"{time:,.0f} µs" if time > 100 else f"{time:.3g} µs"
+                axes.annotate(value, (time, i), (away, 0), textcoords="offset points", ha=side, va="center")
+        axes.set_yticks(range(len(names)), names)
+        axes.set(
+            xscale="log", xlabel="µs per call", title="One sample: weights in the caches (warm), and in memory (cold)"
+        )
+        axes.set_xlim(0.2, 10_000)
+        axes.set_ylim(len(names) - 0.4, -0.6)
+        axes.legend(loc="center left", bbox_to_anchor=(0.35, 0.5))
     return figure
 
 
@@ -156,38 +163,27 @@ def roofline(rows):
             speed = roofs[name]["bytes_per_second"]["median"] / 1e9
             line = np.minimum(peak, speed * intensity)
             axes.plot(intensity, line, color=shade, linewidth=1.4, label=f"{name}: {speed:.0f} GB/s")
-        axes.annotate(f"sgemm: {peak:.0f} GFLOP/s", (intensity[-1], 1.15 * peak), ha="right", fontsize=9)
+        text = f"two GEMMs at their best: {peak:.0f} GFLOP/s"
+        axes.annotate(text, (intensity[-1], 1.15 * peak), ha="right", fontsize=9)
         batch = of(rows, "PathFFF 768/4095/12, batch 16384")
         one = of(rows, "PathFFF 768/4095/12, batch 1, warm")
         dense = 4 * WIDTH * NEURONS
-        points = [  # name, row, FLOPs, FLOPs per byte, colour, where its label goes
-            (
-                "CMM, batch 1",
-                next(r for r in one if r["name"] == "fffref, compiled loop"),
-                FLOPS,
-                FLOPS / BYTES,
-                PINK,
-                6,
-            ),
-            (
-                "CMM, batch 16384",
-                next(r for r in batch if r["name"] == "fffref.jit, out="),
-                FLOPS,
-                FLOPS / BYTES,
-                BLUE,
-                -4,
-            ),
-            ("dense, batch 1", next(r for r in one if r["name"] == "dense, our compiled loop"), dense, 0.5, ORANGE, 10),
-            ("two bare GEMMs, batch 16384", next(r for r in batch if "bare" in r["name"]), dense, 8192, ORANGE, -20),
-        ]
-        for name, row, flops, at, colour, up in points:
-            axes.plot(at, flops / median(row) / 1e3, "o", color=colour, markersize=7)
-            side = "right" if "dense" in name else "left"
-            away = {"ha": side, "xytext": (8 if at > 1 else -9 if side == "right" else 9, up)}
-            axes.annotate(name, (at, flops / median(row) / 1e3), textcoords="offset points", fontsize=9, **away)
+        named = lambda found, words: next(row for row in found if words in row["name"])  # noqa: E731
+        points = [  # name, row, FLOPs, FLOPs per byte, mark, side of the label, points up
+            ("one row, its path", named(one, "fffref, compiled loop"), FLOPS, FLOPS / BYTES, ("o", PINK), "left", 0),
+            ("16,384 rows, paths", named(batch, "fffref.jit, out="), FLOPS, FLOPS / BYTES, ("s", BLUE), "right", 0),
+            ("one row, all neurons", named(one, "dense, our"), dense, 0.5, ("^", ORANGE), "right", -14),
+            ("16,384 rows, all neurons", named(batch, "bare"), dense, 8192, ("D", ORANGE), "left", -16),
+        ]  # fmt: skip
+        for name, row, flops, at, (mark, colour), side, up in points:
+            y = flops / median(row) / 1e3
+            axes.plot(at, y, mark, color=colour, markersize=9, markeredgecolor="white", zorder=5)
+            away = (-10 if side == "left" else 10, up)
+            axes.annotate(name, (at, y), away, textcoords="offset points", ha="right" if side == "left" else "left",
+                          va="center", fontsize=9, bbox={"fc": "white", "ec": "none", "pad": 1}, zorder=4)  # fmt: skip
         axes.set(xscale="log", yscale="log", xlabel="FLOPs per byte of weights read", ylabel="GFLOP/s")
-        axes.set_title("A row engages 72 KiB of weights and uses each once: bandwidth is the limit, 1 thread")
-        axes.legend(loc="lower right")
+        axes.set_title("A path uses each weight once, so bandwidth is its limit (1 thread)")
+        axes.legend(loc="lower right", title="roofs: bandwidth of")
     return figure
 
 

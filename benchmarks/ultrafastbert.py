@@ -292,21 +292,25 @@ def figure_of(rows):
         left.legend(loc="upper left", bbox_to_anchor=(0, -0.14), ncols=len(PARTS), fontsize=9)
 
         masked = [row for row in rows if row.get("name") == MASKED]
-        x = np.arange(len(masked))
-        for shift, key, colour, label in (
-            (-0.27, "ff_faster", plots.COLOURS[1], "FF layers alone"),
-            (0.0, "conditional_faster", plots.COLOURS[0], "whole encoder"),
-            (0.27, "amdahl_limit", "0.6", "Amdahl's limit for it: FF layers at no time"),
+        for key, mark, colour, label in (
+            ("ff_faster", "o", plots.COLOURS[1], "FF layers alone"),
+            ("conditional_faster", "o", plots.COLOURS[0], "whole encoder"),
+            ("amdahl_limit", "|", "black", "its limit by Amdahl's law"),
         ):
             values = [row[key]["median"] for row in masked]
-            right.bar(x + shift, values, 0.25, color=colour, label=label)
-            for at, value in zip(x + shift, values, strict=True):
-                right.annotate(f"{value:.2g}", (at, value), ha="center", va="bottom", fontsize=8)
-        right.set_xticks(x, [f"{row['case']}\n{row['threads']} thread{'s' * (row['threads'] > 1)}" for row in masked])
-        right.set(yscale="log", ylabel="times as fast as masked, fffref", title="A layer's gain is not a model's")
-        right.set_ylim(1, 6 * max(row["ff_faster"]["median"] for row in masked))
-        right.grid(axis="x", visible=False)
-        right.legend(loc="upper left", fontsize=9)
+            size = {"markersize": 9} if mark == "o" else {"markersize": 18, "markeredgewidth": 2}
+            right.plot(values, range(len(masked)), mark, color=colour, label=label, **size)
+            for y, value in enumerate(values if mark == "o" else ()):
+                side = (9, 0, "left") if key == "ff_faster" else (-9, 0, "right")
+                right.annotate(f"{value:.3g}x", (value, y), side[:2], textcoords="offset points", ha=side[2],
+                               va="center", fontsize=9)  # fmt: skip
+        names = [f"{row['case']}, {row['threads']} thread{'s' * (row['threads'] > 1)}" for row in masked]
+        right.set_yticks(range(len(masked)), names)
+        highest = max(row["ff_faster"]["median"] for row in masked)
+        right.set(xscale="log", xlim=(1, 3 * highest), ylim=(len(masked) - 0.4, -1.9))
+        right.set(xlabel="times as fast as masked, fffref", title="A layer's gain is not a model's")
+        right.grid(axis="y", visible=False)
+        right.legend(loc="upper left", fontsize=9, ncols=3, columnspacing=1, handletextpad=0.3)
     return figure
 
 
