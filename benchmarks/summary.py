@@ -55,7 +55,7 @@ def speeds():
 
 def model():
     """What that layer is worth in a whole model."""
-    rows = {(row["case"], row["threads"], row["name"]): row for row in rows_of("ultrafastbert")}
+    rows = {(row.get("case"), row.get("threads"), row.get("name")): row for row in rows_of("ultrafastbert")}
     ours, torch = (rows["1 x 128", 1, name] for name in ("masked, fffref", "masked, PyTorch"))
     text = f"{measure.span(ours['conditional_faster'])} times as fast as all neurons, masked"
     text += f"; {measure.span(torch['conditional_faster'])} as the same in PyTorch"
