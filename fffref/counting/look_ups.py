@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from .. import checks
 from ..layers.maddness import LEAVES, LEVELS
-from .layers import Work, itemsize
+from .counts import Work, itemsize
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ something more than we do, `Published` says so, and a test holds the computed si
 
 from .. import checks
 from .layers import dense_ff, path_fff
-from .transformers import Published, Transformer
+from .published import Published
+from .transformers import Transformer
 
 
 def get(name):

@@ -17,38 +17,10 @@ hundredth of them at the sizes below. Looking up an embedding costs nothing.
 from dataclasses import dataclass, replace
 
 from .. import checks
-from .layers import Count, amdahl
+from .counts import Count, amdahl
+from .published import Published
 
 FURTHEST = 2**40  # no context is longer
-
-
-@dataclass(frozen=True)
-class Published:
-    """A published number of parameters, and how it was rounded.
-
-    Attributes
-    ----------
-    parameters : int
-    unit : int
-        It is right to within half of this; 1 if exact.
-    source : str
-    extra : int
-        Parameters that it counts and we do not; `source` says which.
-    """
-
-    parameters: int
-    unit: int
-    source: str
-    extra: int = 0
-
-    def __post_init__(self):
-        """Refuse what is no count."""
-        for name, least in (("parameters", 0), ("unit", 1), ("extra", 0)):
-            checks.integer(name, getattr(self, name), least)
-
-    def agrees(self, parameters):
-        """Whether a computed number, with the extra ones, rounds to the published one."""
-        return 2 * abs(parameters + self.extra - self.parameters) <= self.unit
 
 
 @dataclass(frozen=True, kw_only=True)

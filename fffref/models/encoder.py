@@ -18,8 +18,8 @@ from .. import checks
 from ..formats import bert as form
 from ..layers.dense_ff import DenseFF
 from ..layers.record import aligned
+from . import tokens
 from .parts import Norm, layer_norm, softmax
-from .transformer import padding
 
 ROWS_AT_ONCE = 2048  # rows of one forward pass of `embed`: longer ones leave the caches
 
@@ -171,20 +171,7 @@ class Encoder:
 
     def _checked(self, ids, mask):
         """Token ids, and where not to look (B, S)."""
-        ids = np.asarray(ids)
-        if ids.ndim == 0 or ids.size == 0:
-            raise checks.InputError(f"ids must have shape (..., S) with at least one token, got {ids.shape}")
-        if ids.dtype.kind not in "iu":
-            raise checks.InputTypeError(
-                f"ids must be integers, got {ids.dtype}; pass token numbers, as a tokenizer gives them"
-            )
-        S, longest, last = ids.shape[-1], self.config.max_position_embeddings, len(self.words) - 1
-        if S > longest:
-            raise checks.InputError(f"a sequence has at most {longest} tokens, got {S}; shorten or split it")
-        if ids.min() < 0 or ids.max() > last:
-            wrong = ids.min() if ids.min() < 0 else ids.max()
-            raise checks.InputError(f"ids must lie in 0 to {last}, got {wrong}; is the tokenizer this model's?")
-        return ids, np.zeros((ids.size // S, S), bool) if mask is None else padding(mask, ids.shape)
+        return tokens.checked(ids, mask, len(self.words), self.config.max_position_embeddings)
 
 
 def _block(tensors, name, norm):
