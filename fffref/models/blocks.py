@@ -49,6 +49,7 @@ class Tape(NamedTuple):
 
 def forward(model, ffs, batch, settings, rng):
     """`Transformer.forward` with these FF layers, the model's own or their compiled forms."""
+    # x is the residual stream: every part reads it through a norm and adds to it
     ids, mask, at = batch
     ids, hidden_from = model.checked(ids, mask)
     x, embedding = parts.embed(ids.reshape(hidden_from.shape), model.embedding, model.eps)  # (B, S) -> (R, H)
@@ -57,14 +58,16 @@ def forward(model, ffs, batch, settings, rng):
         normal, norm1 = parts.layer_norm(x, block.norm1, model.eps)
         y, mixing = parts.attention(normal, block.attention, hidden_from, model.causal)
         y += x  # in place: no tape holds y
-        x = y
+        x = y  # now x + attention(norm1(x))
         norm2 = tape = None
         if ff is not None:
             normal, norm2 = parts.layer_norm(x, block.norm2, model.eps)
+            # (R, H); soft where the layer is soft
             y, tape = ff.forward(normal) if settings is None else forward_training(ff, normal, settings, rng)
-            x += y
+            x += y  # in place again: the norm's tape holds arrays of its own
         blocks.append(BlockTape(norm1, mixing, norm2, tape))
     hidden, final_norm = parts.layer_norm(x, model.final_norm, model.eps)
+    # only rows that are asked for meet V words: the head is the widest product
     hidden = hidden if at is None else hidden[at]
     logits = parts.head(hidden, model.embedding)  # (R, V)
     logits = logits if at is not None else logits.reshape(*ids.shape, -1)
@@ -74,22 +77,25 @@ def forward(model, ffs, batch, settings, rng):
 def backward(model, ffs, tape, dlogits, extra=None):
     """`Transformer.backward` with these FF layers: the lines of `forward` in reverse."""
     extra = [{}] * len(ffs) if extra is None else extra
+    # (V, H), (R, H) or (len(at), H)
     words, dx = parts.head_backward(tape.hidden, model.embedding, dlogits.reshape(-1, model.vocabulary))
     if tape.at is not None:
         dx = _put(dx, tape.at, len(tape.final_norm.normal))
     final_norm, dx = parts.layer_norm_backward(tape.final_norm, model.final_norm, dx)
     blocks = []
+    # the last block first
     for block, ff, kept, more in reversed(list(zip(model.blocks, ffs, tape.blocks, extra, strict=True))):
         norm2 = grads = None
         if ff is not None:
-            grads, dy = ff.backward(kept.ff, dx, **more)
+            grads, dy = ff.backward(kept.ff, dx, **more)  # more: gradients of its penalties
             norm2, dy = parts.layer_norm_backward(kept.norm2, block.norm2, dy)
-            dx = dx + dy
+            dx = dx + dy  # by way of the sum, and by way of the layer
         mixing, dy = parts.attention_backward(kept.attention, block.attention, dx)
         norm1, dy = parts.layer_norm_backward(kept.norm1, block.norm1, dy)
-        dx = dx + dy
+        dx = dx + dy  # the same once more, around attention
+        # in the order of the model
         blocks.insert(0, Block(norm1, mixing, norm2, _without_biases(grads, model.ff_bias)))
-    embedding = parts.embed_backward(tape.embedding, model.embedding, dx)
+    embedding = parts.embed_backward(tape.embedding, model.embedding, dx)  # (V, H), and that of scale and norm
     embedding.words[...] += words  # tied: the words stand at both ends
     return replace(model, embedding=embedding, blocks=tuple(blocks), final_norm=final_norm)
 
@@ -97,7 +103,7 @@ def backward(model, ffs, tape, dlogits, extra=None):
 def _put(rows, at, n_rows):
     """Rows at their places among zeros: (len(at), H) -> (R, H); a row that was asked for twice adds up."""
     whole = np.zeros((n_rows, rows.shape[1]), rows.dtype)
-    np.add.at(whole, at, rows)
+    np.add.at(whole, at, rows)  # whole[at] += rows would keep one of several
     return whole
 
 

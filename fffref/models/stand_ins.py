@@ -20,6 +20,7 @@ class Exchanged:
 
     def hidden(self, ids, mask=None):
         """As `Transformer.hidden`."""
+        # weights are not copied: what was exchanged is handed in at every call
         return self.model.hidden(ids, mask, self.instead)
 
     def head(self, hidden):

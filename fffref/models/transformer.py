@@ -97,14 +97,15 @@ class Transformer(Record):
         -------
         hidden : ndarray (..., S, H)
         """
-        ids, hidden_from = self.checked(ids, mask)
-        run = self.parts() | (instead or {})
-        x = run["embedding"](ids.reshape(hidden_from.shape))
+        ids, hidden_from = self.checked(ids, mask)  # (..., S), (B, S)
+        run = self.parts() | (instead or {})  # what was handed in takes the place of the part of its name
+        x = run["embedding"](ids.reshape(hidden_from.shape))  # (B, S) -> (R, H)
         for i in range(len(self.blocks)):
+            # norm first, then the sum: x itself is never normalised
             x += run[f"blocks.{i}.attention"](run[f"blocks.{i}.norm1"](x), hidden_from)
             if f"blocks.{i}.ff" in run:
                 x += run[f"blocks.{i}.ff"](run[f"blocks.{i}.norm2"](x))
-        return run["final_norm"](x).reshape(*ids.shape, -1)
+        return run["final_norm"](x).reshape(*ids.shape, -1)  # (R, H) -> (..., S, H)
 
     def parts(self):
         """Return the functions that `hidden` runs, a dict by name: rows to rows, in the order of the first run."""
@@ -116,7 +117,7 @@ class Transformer(Record):
             functions[f"blocks.{i}.attention"] = mix(block.attention)
             if block.ff is not None:
                 functions[f"blocks.{i}.norm2"] = norm(block.norm2)
-                functions[f"blocks.{i}.ff"] = block.ff.forward_hard
+                functions[f"blocks.{i}.ff"] = block.ff.forward_hard  # inference is hard, whatever training was
         return functions | {"final_norm": norm(self.final_norm)}
 
     def compiled(self, threads=1):
@@ -220,7 +221,7 @@ class Transformer(Record):
 @compiled.register
 def _(model: Transformer):
     """Path trees compute what they visit; other layers, and they are the larger part, their GELU."""
-    return InTraining(model, [_in_training(ff) for ff in model.ffs()])
+    return InTraining(model, [_in_training(ff) for ff in model.ffs()])  # weights shared: it sees every step
 
 
 def _in_training(ff):
@@ -239,7 +240,7 @@ def _(model, tape, settings):
     ffs = model.model.ffs() if isinstance(model, InTraining) else model.ffs()
     values, extra = [], []
     for ff, kept in zip(ffs, tape.blocks, strict=True):
-        value, more = (0, {}) if ff is None else penalty(ff, kept.ff, settings)
+        value, more = (0, {}) if ff is None else penalty(ff, kept.ff, settings)  # a block without FF layer has none
         values.append(value)
         extra.append(more)
-    return sum(values), {"extra": extra}
+    return sum(values), {"extra": extra}  # one dict a block, as `backward` takes them
