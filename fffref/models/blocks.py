@@ -55,18 +55,18 @@ def forward(model, ffs, batch, settings, rng):
     x, embedding = parts.embed(ids.reshape(hidden_from.shape), model.embedding, model.eps)  # (B, S) -> (R, H)
     blocks = []
     for block, ff in zip(model.blocks, ffs, strict=True):
-        normal, norm1 = parts.layer_norm(x, block.norm1, model.eps)
-        y, mixing = parts.attention(normal, block.attention, hidden_from, model.causal)
+        normal, norm1 = parts.layer_norm(x, block.norm1, model.eps)  # (R, H)
+        y, mixing = parts.attention(normal, block.attention, hidden_from, model.causal)  # (R, H)
         y += x  # in place: no tape holds y
         x = y  # now x + attention(norm1(x))
         norm2 = tape = None
         if ff is not None:
-            normal, norm2 = parts.layer_norm(x, block.norm2, model.eps)
+            normal, norm2 = parts.layer_norm(x, block.norm2, model.eps)  # (R, H)
             # (R, H); soft where the layer is soft
             y, tape = ff.forward(normal) if settings is None else forward_training(ff, normal, settings, rng)
             x += y  # in place again: the norm's tape holds arrays of its own
         blocks.append(BlockTape(norm1, mixing, norm2, tape))
-    hidden, final_norm = parts.layer_norm(x, model.final_norm, model.eps)
+    hidden, final_norm = parts.layer_norm(x, model.final_norm, model.eps)  # (R, H)
     # only rows that are asked for meet V words: the head is the widest product
     hidden = hidden if at is None else hidden[at]
     logits = parts.head(hidden, model.embedding)  # (R, V)
@@ -88,10 +88,10 @@ def backward(model, ffs, tape, dlogits, extra=None):
         norm2 = grads = None
         if ff is not None:
             grads, dy = ff.backward(kept.ff, dx, **more)  # more: gradients of its penalties
-            norm2, dy = parts.layer_norm_backward(kept.norm2, block.norm2, dy)
+            norm2, dy = parts.layer_norm_backward(kept.norm2, block.norm2, dy)  # (R, H)
             dx = dx + dy  # by way of the sum, and by way of the layer
         mixing, dy = parts.attention_backward(kept.attention, block.attention, dx)
-        norm1, dy = parts.layer_norm_backward(kept.norm1, block.norm1, dy)
+        norm1, dy = parts.layer_norm_backward(kept.norm1, block.norm1, dy)  # (R, H)
         dx = dx + dy  # the same once more, around attention
         # in the order of the model
         blocks.insert(0, Block(norm1, mixing, norm2, _without_biases(grads, model.ff_bias)))

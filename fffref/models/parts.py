@@ -52,7 +52,7 @@ def layer_norm(x, norm, eps):
     tape : NormTape
     """
     normal = x - x.mean(1, keepdims=True)  # (R, H)
-    variance = np.einsum("rh,rh->r", normal, normal) / x.shape[1]  # (R,); the mean square, over H and not H - 1: as PyTorch's
+    variance = np.einsum("rh,rh->r", normal, normal) / x.shape[1]  # (R,), over H and not H - 1
     deviation = np.sqrt(variance + eps)[:, None]  # (R, 1)
     normal /= deviation  # in place: normal is an array of its own
     y = normal * norm.weight  # (R, H) * (H,)
@@ -111,8 +111,7 @@ def sinusoid(length, width):
 
     In float64, read-only. The authors compute their table in float32, which is within 1e-5 of this at 128 positions.
     """
-    # (width / 2,), geometric from 1 down to about 1 / 10000
-    frequency = np.exp(np.arange(0, width, 2) * (-np.log(10000) / width))
+    frequency = np.exp(np.arange(0, width, 2) * (-np.log(10000) / width))  # (width / 2,), 1 to about 1 / 10000
     angle = np.arange(length)[:, None] * frequency  # (length, width / 2)
     table = np.empty((length, width))
     table[:, 0::2], table[:, 1::2] = np.sin(angle), np.cos(angle[:, : width // 2])  # an odd width has one sine more
@@ -161,7 +160,7 @@ def embed_backward(tape, embedding, dx):
     -------
     grads : Embedding
     """
-    norm, dx = layer_norm_backward(tape.norm, embedding.norm, dx)
+    norm, dx = layer_norm_backward(tape.norm, embedding.norm, dx)  # (R, H)
     (B, S), (V, H) = tape.ids.shape, embedding.words.shape
     by_position = dx.reshape(B, S, H).sum(0)  # (S, H)
     scale = (by_position * _positions(0, S, H)).sum().reshape(1).astype(dx.dtype)  # (S, H) -> (1,)
@@ -173,8 +172,7 @@ def sum_by_word(ids, dx, n_words):
     from scipy.sparse import csr_array  # imported where needed: `import fffref` stays quick
 
     R = len(ids)
-    # (R, V), a 1 a row: in the column of its word
-    where = csr_array((np.ones(R, dx.dtype), ids, np.arange(R + 1)), shape=(R, n_words))
+    where = csr_array((np.ones(R, dx.dtype), ids, np.arange(R + 1)), shape=(R, n_words))  # (R, V)
     return where.T @ dx  # (V, R) @ (R, H)
 
 
@@ -239,11 +237,9 @@ def attention(x, part, hidden_from, causal=False):
     if causal:
         scores += later(S, scores.dtype)  # (S, S), the same for every sequence and head
     if hidden_from.any():
-        # (B, 1, 1, S): columns, for all rows and heads
-        scores += np.where(hidden_from, -np.inf, 0).astype(x.dtype)[:, None, None]
+        scores += np.where(hidden_from, -np.inf, 0).astype(x.dtype)[:, None, None]  # (B, 1, 1, S)
     weight = softmax(scores)  # (B, h, S, S), in the scores' memory; exp(-inf) = 0
-    # heads are written to where they have to stand: no copy to bring them side by side
-    mixed = np.empty((B, S, part.heads, q.shape[3]), x.dtype)
+    mixed = np.empty((B, S, part.heads, q.shape[3]), x.dtype)  # a head's part is written to its place at once
     np.matmul(weight, v, out=mixed.swapaxes(1, 2))  # (B, h, S, S) @ (B, h, S, d)
     mixed = mixed.reshape(x.shape)  # heads side by side: (R, H)
     return mixed @ part.out.T, AttentionTape(x, q, k, v, weight, mixed)  # (R, H) @ (H, H)
@@ -269,8 +265,7 @@ def attention_backward(tape, part, dy):
     dscores -= np.einsum("bhst,bhst->bhs", dscores, tape.weight)[..., None]  # less the sum of dA A, a number a row
     dscores *= tape.weight  # ds (B, h, S, S); 0 where the weight is 0
     dqkv = np.empty((B, S, h, 3, d), dy.dtype)
-    # (B, h, S, d) each: as in split_heads, so that one product serves
-    dq, dk, dv = dqkv.transpose(3, 0, 2, 1, 4)  # views
+    dq, dk, dv = dqkv.transpose(3, 0, 2, 1, 4)  # views, as split_heads gives them: (B, h, S, d) each
     np.matmul(dscores, tape.k, out=dq)  # (B, h, S, S) @ (B, h, S, d)
     dq *= part.factor  # q was scaled; dk below uses the scaled q, and so needs no factor
     np.matmul(dscores.swapaxes(2, 3), tape.q, out=dk)

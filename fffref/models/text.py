@@ -212,7 +212,7 @@ class MaskedText(Text):
 
     def _hidden(self, windows, rng):
         """Hide each position with probability `share`, and one at least."""
-        chance = rng.random(windows.shape)
+        chance = rng.random(windows.shape)  # (B, S)
         # rows, counted over all sequences; the smallest is always in
         at = np.flatnonzero(chance <= max(self.share, chance.min()))
         ids = windows.copy()
