@@ -25,9 +25,9 @@ def encode(A, split_column, threshold):
     node = np.zeros((len(A), len(threshold)), np.intp)  # (n, C), all at the root
     codebook = np.arange(len(threshold))
     for level in range(LEVELS):
-        right = A[:, split_column[:, level]] >= threshold[codebook, node]  # (n, C)
-        node = 2 * node + 1 + right
-    return (node - (LEAVES - 1)).astype(np.uint8)
+        right = A[:, split_column[:, level]] >= threshold[codebook, node]  # (n, C); all codebooks at once
+        node = 2 * node + 1 + right  # level order, as in `tree`
+    return (node - (LEAVES - 1)).astype(np.uint8)  # leaves from 0
 
 
 def learn_tree(rows):
@@ -48,19 +48,22 @@ def learn_tree(rows):
     columns, threshold = np.empty(LEVELS, np.intp), np.empty(LEAVES - 1, rows.dtype)
     bucket = np.zeros(len(rows), np.intp)  # of each row, from 0 along the level
     for level in range(LEVELS):
-        members = [np.flatnonzero(bucket == b) for b in range(2**level)]
+        members = [np.flatnonzero(bucket == b) for b in range(2**level)]  # rows of each bucket of the level
         spread = sum(squared_error(rows[rows_of]) for rows_of in members)  # (d,)
+        # Algorithm 2: only the columns that vary most are tried
         candidates = np.argsort(-spread, kind="stable")[:CANDIDATES]
+        # error and threshold a bucket
         splits = {j: [best_split(rows[rows_of], j) for rows_of in members] for j in candidates}
+        # one column for all buckets of the level
         best = min(candidates, key=lambda j: sum(error for error, _ in splits[j]))
         columns[level], threshold[tree.level(level)] = best, [value for _, value in splits[best]]
-        bucket = 2 * bucket + (rows[:, best] >= threshold[tree.level(level)][bucket])
+        bucket = 2 * bucket + (rows[:, best] >= threshold[tree.level(level)][bucket])  # (n,), on the level below
     return columns, threshold
 
 
 def squared_error(rows):
     """Sum over the rows of (x - mean)^2, column by column: (b, d) -> (d,), in float64."""
-    rows = rows.astype(np.float64)
+    rows = rows.astype(np.float64)  # float32 would lose digits over many rows
     return ((rows - rows.mean(0)) ** 2).sum(0) if len(rows) else np.zeros(rows.shape[1])
 
 
@@ -86,19 +89,19 @@ def best_split(rows, column):
     """
     if len(rows) == 0:
         return 0.0, rows.dtype.type(0)
-    rows = rows[np.argsort(rows[:, column], kind="stable")]
+    rows = rows[np.argsort(rows[:, column], kind="stable")]  # sorted: every split is a prefix
     x = rows[:, column]
     parts = np.flatnonzero(x[:-1] < x[1:]) + 1  # how many rows may go left
-    if len(parts) == 0:
+    if len(parts) == 0:  # all alike in this column: nothing parts them
         return squared_error(rows).sum(), x[0]
     centred = rows.astype(np.float64) - rows.mean(0, dtype=np.float64)  # so that squares of sums do not cancel
-    sums, squares = centred.cumsum(0), (centred**2).sum()
+    sums, squares = centred.cumsum(0), (centred**2).sum()  # (b, d), scalar: one pass for all splits
     left, n = sums[parts - 1], len(rows)  # (parts, d)
     # sum of squares - |sum left|^2 / n_left - |sum right|^2 / n_right; the sums of both sides are opposite
     errors = squares - (left**2).sum(1) * (1 / parts + 1 / (n - parts))
-    at = parts[errors.argmin()]
-    middle = x[at - 1] / 2 + x[at] / 2
-    return errors.min(), middle if middle > x[at - 1] else x[at]
+    at = parts[errors.argmin()]  # of equals, the first
+    middle = x[at - 1] / 2 + x[at] / 2  # each halved: their sum may overflow
+    return errors.min(), middle if middle > x[at - 1] else x[at]  # neighbouring floats have no middle
 
 
 # ---------------------------------------------------------------------- the prototypes
@@ -108,8 +111,8 @@ def bucket_means(A, codes, parts):
     """Mean of a bucket's rows over its codebook's own columns, 0 elsewhere: (C, 16, D)."""
     prototype = np.zeros((len(parts), LEAVES, A.shape[1]), A.dtype)
     for c, columns in enumerate(parts):
-        for leaf in np.unique(codes[:, c]):
-            prototype[c, leaf, columns] = A[np.ix_(codes[:, c] == leaf, columns)].mean(0)
+        for leaf in np.unique(codes[:, c]):  # a bucket without rows stays 0
+            prototype[c, leaf, columns] = A[np.ix_(codes[:, c] == leaf, columns)].mean(0)  # (b, columns) -> (columns,)
     return prototype
 
 
@@ -138,15 +141,16 @@ def refine(A, codes, prototype, ridge):
     Blalock and Guttag, arXiv 2106.10860, section 4.3 (optimising the prototypes), with lambda = 1.
     """
     ridge = checks.number("ridge", ridge, "[0, inf]")
-    if ridge == np.inf:
+    if ridge == np.inf:  # the means themselves
         return prototype
     from scipy.sparse import csr_array  # imported where needed: `import fffref` stays quick
 
     n, C = codes.shape
     columns = (codes + LEAVES * np.arange(C)).ravel()  # (n, C): where the ones of G are
-    G = csr_array((np.ones(n * C), columns, np.arange(n + 1) * C), shape=(n, LEAVES * C))
-    means = prototype.reshape(LEAVES * C, -1).astype(np.float64)
+    G = csr_array((np.ones(n * C), columns, np.arange(n + 1) * C), shape=(n, LEAVES * C))  # (n, 16 C), C ones a row
+    means = prototype.reshape(LEAVES * C, -1).astype(np.float64)  # (16 C, D)
     # lstsq: without a ridge, codebooks share a constant, and buckets that no row reaches say nothing
-    normal = (G.T @ G).toarray() + ridge * np.eye(LEAVES * C)
+    normal = (G.T @ G).toarray() + ridge * np.eye(LEAVES * C)  # (16 C, 16 C): how often two codes occur together
+    # ridge regression of the residual: (16 C, D)
     change = np.linalg.lstsq(normal, G.T @ (A - G @ means), rcond=None)[0]
     return (means + change).reshape(prototype.shape).astype(A.dtype)

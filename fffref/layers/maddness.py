@@ -83,12 +83,13 @@ class Maddness:
         if len(A) == 0:
             raise checks.InputError("A must hold at least one row to learn from, got none")
         C = checks.integer("codebooks", codebooks, 1, A.shape[1])
-        parts = np.array_split(np.arange(A.shape[1]), C)
-        trees = [learn_tree(A[:, columns]) for columns in parts]
+        parts = np.array_split(np.arange(A.shape[1]), C)  # neighbouring columns, in parts of nearly one size
+        trees = [learn_tree(A[:, columns]) for columns in parts]  # (4,) and (15,) each
+        # (C, 4), counted over all of A
         split_column = np.stack([columns[splits] for columns, (splits, _) in zip(parts, trees, strict=True)])
-        threshold = np.stack([threshold for _, threshold in trees])
-        codes = encode(A, split_column, threshold)
-        prototype = refine(A, codes, bucket_means(A, codes, parts), ridge)
+        threshold = np.stack([threshold for _, threshold in trees])  # (C, 15)
+        codes = encode(A, split_column, threshold)  # (n, C)
+        prototype = refine(A, codes, bucket_means(A, codes, parts), ridge)  # (C, 16, D)
         table = prototype @ B  # (C, 16, D) -> (C, 16, M)
         return cls(split_column, threshold, prototype, table, quantise(table))
 
@@ -128,7 +129,7 @@ class Maddness:
         codes = self._codes(codes)
         if not exact:
             return self.bytes_table.total(codes).astype(self.table.dtype)
-        return sum(self.table[c, codes[:, c]] for c in range(self.codebooks))
+        return sum(self.table[c, codes[:, c]] for c in range(self.codebooks))  # (n, M) each, C of them
 
     def apply(self, A):
         """Return about A B: `scan(encode(A))`, (n, D) -> (n, M)."""
@@ -136,9 +137,11 @@ class Maddness:
 
     def as_leaf_fff(self, codebook):
         """Return one codebook as a `LeafFFF`: one-hot nodes, constant leaves; `forward_hard` is its part of `a B`."""
+        # neurons that give 0, so that a leaf is its output bias; nodes that read one column
         D, dtype = self.prototype.shape[2], self.table.dtype
         node_weight = np.zeros((LEAVES - 1, D), dtype)
         for level in range(LEVELS):
+            # one column a level: its nodes differ in threshold
             node_weight[tree.level(level), self.split_column[codebook, level]] = 1
         return LeafFFF(
             node_weight=node_weight,

@@ -38,7 +38,7 @@ class Record:
 
     def __post_init__(self):
         """Refuse what does not fit together, at the moment it is put together."""
-        for name in self.SHAPES:
+        for name in self.SHAPES:  # before shapes are looked at
             if not isinstance(getattr(self, name), (np.ndarray, Rows)):
                 raise checks.InputTypeError(f"{name} must be a NumPy array, got {type(getattr(self, name)).__name__}")
         dtype = self.dtype
@@ -53,7 +53,7 @@ class Record:
         for name, letters in self.SHAPES.items():
             shape = getattr(self, name).shape
             _check_shape(name, shape, tuple(sizes.get(letter) for letter in letters))
-            sizes.update(zip(letters, shape, strict=True))
+            sizes.update(zip(letters, shape, strict=True))  # a letter met once stands for that length from then on
 
     def arrays(self):
         """Return the parameters, a dict from dotted name to array, in the order of the fields."""
@@ -61,6 +61,7 @@ class Record:
         for name, value in self._fields():
             if isinstance(value, (np.ndarray, Rows)):
                 found[name] = value
+            # each record names its own; the field that holds it goes before: "blocks.3" and "ff.in_weight"
             for inner, record in _nested(name, value):
                 found |= {f"{inner}.{key}": array for key, array in record.arrays().items()}
         return found
@@ -127,7 +128,7 @@ class Record:
         """As `with_arrays`, for names that are known to be there."""
         changes, nested = {}, {}
         for name, array in arrays.items():
-            first, _, rest = name.partition(".")
+            first, _, rest = name.partition(".")  # "ff.in_bias" -> "ff", "in_bias"
             if rest:
                 nested.setdefault(first, {})[rest] = array
             else:
@@ -135,14 +136,14 @@ class Record:
         for name, inner in nested.items():
             value = getattr(self, name)
             if isinstance(value, Record):
-                changes[name] = value._with(inner)
+                changes[name] = value._with(inner)  # a record of its own
                 continue
-            parts = [{} for _ in value]
+            parts = [{} for _ in value]  # a tuple of records: the next part of the name is a number
             for key, array in inner.items():
                 i, _, rest = key.partition(".")
                 parts[int(i)][rest] = array
             changes[name] = tuple(record._with(part) for record, part in zip(value, parts, strict=True))
-        return replace(self, **changes)
+        return replace(self, **changes)  # __post_init__ checks the new one as it checked the old
 
 
 @functools.cache
@@ -226,12 +227,12 @@ class Layer(Record):
         """Check `x (..., n_in)`; return it as rows `(B, n_in)` and its leading shape."""
         x = checks.array("x", x, (..., self.n_in), self.dtype)
         lead = x.shape[:-1]
-        return x.reshape(int(np.prod(lead)), self.n_in), lead
+        return x.reshape(int(np.prod(lead)), self.n_in), lead  # (..., I) -> (B, I); -1 would fail where I is 0
 
     def gradient_rows(self, dy, lead):
         """Check the gradient of the output, `dy (*lead, n_out)`; return it as rows `(B, n_out)`."""
         dy = checks.array("dy", dy, (*lead, self.n_out), self.dtype)
-        return dy.reshape(int(np.prod(lead)), self.n_out)
+        return dy.reshape(int(np.prod(lead)), self.n_out)  # (..., O) -> (B, O)
 
 
 def uniform(rng, bound, shape, dtype):
@@ -247,8 +248,8 @@ def aligned(array, dtype=None):
     """
     dtype = array.dtype if dtype is None else np.dtype(dtype)
     size = array.size * dtype.itemsize
-    memory = np.empty(size + CACHE_LINE, np.uint8)
-    start = -memory.ctypes.data % CACHE_LINE
+    memory = np.empty(size + CACHE_LINE, np.uint8)  # room to begin later
+    start = -memory.ctypes.data % CACHE_LINE  # bytes to the next line
     copy = memory[start : start + size].view(dtype).reshape(array.shape)
-    copy[...] = array
+    copy[...] = array  # here F order becomes C order, and one dtype another
     return copy

@@ -38,7 +38,7 @@ class Rows:
 
     def __post_init__(self):
         tail = self.values.shape[1:]
-        lead = self.shape[: len(self.shape) - len(tail)]
+        lead = self.shape[: len(self.shape) - len(tail)]  # (K, M) of a weight (K, M, I), of a bias as well
         if len(lead) == 0 or tuple(self.shape[len(lead) :]) != tail:
             raise checks.InputError(f"values {self.values.shape} are no rows of an array of shape {self.shape}")
         checks.array("index", self.index, self.values.shape[:1], np.intp)
@@ -64,10 +64,10 @@ class Rows:
 
     def rows_of(self, array):
         """View `array`, of the shape of the whole, as rows: (..., I) -> (n, I)."""
-        return array.reshape(-1, *self.values.shape[1:])
+        return array.reshape(-1, *self.values.shape[1:])  # C order: leading axes count rows
 
     def dense(self):
         """Return the whole array, zeros included."""
-        whole = np.zeros(self.shape, self.dtype)
-        self.rows_of(whole)[self.index] = self.values
+        whole = np.zeros(self.shape, self.dtype)  # (..., I)
+        self.rows_of(whole)[self.index] = self.values  # a view: what is written arrives in `whole`
         return whole

@@ -199,21 +199,7 @@ def leaf_balance(mixture):
 def switch_balance(mixture):
     """How much of the mixture goes to the leaves that most samples prefer: about 0 if even, 1 if all go to one leaf.
 
-    Parameters
-    ----------
-    mixture : ndarray (B, L)
-        `LeafTape.mixture`.
-
-    Returns
-    -------
-    value : scalar
-    dmixture : ndarray (B, L)
-        For `LeafFFF.backward(..., dmixture=...)`.
-
-    Raises
-    ------
-    TypeError
-        If `mixture` is no floating array.
+    It takes and returns what `leaf_balance` does.
 
     Notes
     -----
