@@ -54,6 +54,7 @@ def check(f, x, gradient, dy=None, method="central", step=None, tolerance=None):
     >>> check(lambda x: (x**3).sum(), x, 3 * x**2).passed
     True
     """
+    # an entry at a time: four values of f each, or more where they do not settle it
     probe = Probe(f, x, gradient, (dy, method, step, tolerance))
     return report_of(probe, method, [probe.entry(index) for index in np.ndindex(probe.x.shape)])
 
@@ -118,14 +119,15 @@ def check_layer(value, layer, x, grads, dx=None, method="central", step=None):
     checks.one_of("method", method, METHODS)
     x = np.asarray(x)
     claims = {name: c.dense() if hasattr(c, "dense") else c for name, c in grads.arrays().items()}  # some are rows
+    # every array: a real one would drop the imaginary part
     wide = layer.astype(np.complex128) if method == "complex" else layer
 
     def with_array(position):
         """The loss as a function of one array of the layer; complex if that is."""
 
         def loss(array):
-            like = wide if np.iscomplexobj(array) else layer
-            places = iter(range(len(claims)))
+            like = wide if np.iscomplexobj(array) else layer  # the check of analyticity also asks at real points
+            places = iter(range(len(claims)))  # `map` walks arrays in the order of `arrays()`
             return value(like.map(lambda old: array if next(places) == position else old), x.astype(like.dtype))
 
         return loss
@@ -163,8 +165,8 @@ def numeric_gradient(f, x, method="central", step=None, bars=False):
     """
     x = np.asarray(x)
     probe = Probe(f, x, np.zeros(x.shape), (None, method, step, None))
-    slopes = [probe.slope(probe.entry(index)) for index in np.ndindex(x.shape)]
-    gradient, bar = np.array(slopes).reshape(-1, 2).T.reshape(2, *x.shape)
+    slopes = [probe.slope(probe.entry(index)) for index in np.ndindex(x.shape)]  # slope and bar of each entry
+    gradient, bar = np.array(slopes).reshape(-1, 2).T.reshape(2, *x.shape)  # (size, 2) -> two of x.shape
     return (gradient, bar) if bars else gradient
 
 
@@ -183,6 +185,6 @@ def error_versus_step(f, x, gradient, steps, method="central"):
         Errors relative to the largest entry of the gradient, each row sorted.
     """
     gradient = np.asarray(gradient)
-    scale = np.abs(gradient).max(initial=0) or 1.0
+    scale = np.abs(gradient).max(initial=0) or 1.0  # of all entries: small ones would drown the V in noise
     errors = [np.abs(numeric_gradient(f, x, method, step) - gradient).ravel() / scale for step in steps]
-    return np.sort(np.array(errors), axis=1)
+    return np.sort(np.array(errors), axis=1)  # (steps, entries), so that columns are quantiles

@@ -79,17 +79,19 @@ def report_of(probe, method, directions):
     """Judge all directions; sum up."""
     warnings = []
     if probe.method == "complex" and probe.x.size and not probe.trouble and not probe.analytic():
+        # for all entries: a slope that means nothing may look right
         probe.method, method = "central", method.replace("complex", "central")
         warnings.append(
             "f is not analytic (abs, conj, norm, vdot, .real, a real work array): a complex step means nothing, "
             "central differences were taken"
         )
-    judged = [(*probe.judged(direction), direction) for direction in directions]
+    judged = [(*probe.judged(direction), direction) for direction in directions]  # verdict, claim, direction
     kinds = [verdict.kind for verdict, _, _ in judged]
     for verdict, _, direction in judged:
-        if verdict.reason and len(warnings) < 10:
+        if verdict.reason and len(warnings) < 10:  # a network with relu has thousands of kinks
             place = "" if direction.index is None else f"entry {list(direction.index)}: "
             warnings.append(place + ADVICE[verdict.reason])
+    # the worst verdict first: its entry is the report's
     worst = {kind: _worst(probe, judged, kind) for kind in (WRONG, UNRESOLVED, AGREES) if kind in kinds}
     index, claimed, numeric, bar = next(iter(worst.values()), (None, 0.0, 0.0, 0.0))
     counts = (kinds.count(kind) for kind in (AGREES, WRONG, UNRESOLVED))
@@ -105,6 +107,7 @@ def _worst(probe, judged, kind):
     def excess(item):
         verdict, claim, _ = item
         allowed = verdict.estimate.bar + probe.tolerance * abs(claim)
+        # NaN is farther off than any number
         return np.nan_to_num(abs(claim - verdict.estimate.slope) / max(allowed, 1e-300), nan=np.inf)
 
     verdict, claim, direction = max((item for item in judged if item[0].kind == kind), key=excess)
@@ -116,10 +119,13 @@ def _error(probe, judged):
     """Largest |claim - slope| relative to the largest of either, 0 if all are 0 within the bars, nan if not finite."""
     if not judged:
         return 0.0
+    # (directions,) each
     claims, slopes, bars = np.array([(c, v.estimate.slope, v.estimate.bar) for v, c, _ in judged]).T
     if not (np.isfinite(claims).all() and np.isfinite(slopes).all()):
         return float("nan")
+    # of projections: a sum may be small where its terms are not
     sizes = [np.linalg.norm(probe.claims * d.vector) for _, _, d in judged if d.index is None]
+    # everything is 0 within its bar: no ratio of rounding to rounding
     if np.all(np.abs(claims - slopes) <= bars) and np.all(np.maximum(np.abs(claims), np.abs(slopes)) <= bars):
         return 0.0
     return float(np.abs(claims - slopes).max() / max(np.abs(claims).max(), np.abs(slopes).max(), *sizes, 1e-300))
