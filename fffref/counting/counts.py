@@ -35,7 +35,7 @@ class Work:
     @property
     def flops(self):
         """2 multiply_adds + elementwise."""
-        return 2 * self.multiply_adds + self.elementwise
+        return 2 * self.multiply_adds + self.elementwise  # a product and a sum are two operations
 
     def __add__(self, other):
         return Work(self.multiply_adds + other.multiply_adds, self.elementwise + other.elementwise)
@@ -90,6 +90,7 @@ class Count:
 
     def __post_init__(self):
         """Refuse what no layer has."""
+        # a count of half a neuron would be a mistake upstream: found here, not in a table
         _whole(self, ("n_in", "n_out", "neurons_stored", "neurons_engaged", "training_width", "inference_width",
                       "parameters", "parameters_engaged"), 0)  # fmt: skip
         for name in ("inference", "forward", "backward"):
@@ -128,7 +129,7 @@ class Count:
         float
         """
         width = self.neurons_stored if width is None else checks.integer("width", width, 1)
-        return (self.n_in + self.n_out) * width / self.inference.multiply_adds
+        return (self.n_in + self.n_out) * width / self.inference.multiply_adds  # dense: I w + w O multiply-adds
 
 
 def amdahl(share, factor):
@@ -148,8 +149,8 @@ def amdahl(share, factor):
     """
     share = checks.number("share", share, "[0, 1]")
     factor = checks.number("factor", factor, "(0, inf]")
-    rest = 1 - share + share / factor
-    return 1 / rest if rest else float("inf")
+    rest = 1 - share + share / factor  # time that is left, of 1
+    return 1 / rest if rest else float("inf")  # share 1 and factor infinity: nothing is left
 
 
 def itemsize(dtype):

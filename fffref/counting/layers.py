@@ -44,9 +44,10 @@ def dense_ff(n_in, n_out, width, *, gated=False, in_bias=True, out_bias=True):
     I, O, w = _sizes(n_in=n_in, n_out=n_out, width=width)  # noqa: E741
     gated, in_bias, out_bias = _flags(gated=gated, in_bias=in_bias, out_bias=out_bias)
     inward = 2 * w if gated else w  # neurons' rows towards the input
-    parameters = inward * (I + in_bias) + (w + out_bias) * O
-    biases = in_bias * inward + out_bias * O
-    forward = Work(inward * I + w * O, biases + inward)  # gated: w activations, w products
+    parameters = inward * (I + in_bias) + (w + out_bias) * O  # flags count as 0 or 1
+    biases = in_bias * inward + out_bias * O  # one addition each
+    forward = Work(inward * I + w * O, biases + inward)  # gated: w activations, w products; x W_in^T, h W_out
+    # two products a matrix: gradients of weights and of inputs
     backward = Work(2 * forward.multiply_adds, biases + 2 * inward)  # gated: derivative, three products
     return Count(
         f"DenseFF {I} -> {O}, width {w}" + ", gated" * gated, I, O, w, w, w, w,
@@ -74,15 +75,16 @@ def leaf_fff(n_in, n_out, depth, leaf_width):
     I, O, l = _sizes(n_in=n_in, n_out=n_out, leaf_width=leaf_width)  # noqa: E741
     d = checks.integer("depth", depth, 0, tree.DEEPEST)
     N, L, n = tree.n_nodes(d), tree.n_leaves(d), tree.n_leaves(d) * l  # n leaf neurons
-    leaf = dense_ff(I, O, l)
+    leaf = dense_ff(I, O, l)  # what one leaf is
     weights = N * I + n * (I + O) + L * O  # multiply-adds of the soft forward pass
     return Count(
         name=f"LeafFFF {I} -> {O}, depth {d}, leaf width {l}", n_in=I, n_out=O,
         neurons_stored=N + n, neurons_engaged=d + l, training_width=n, inference_width=l,
+        # stored: all nodes and leaves; engaged: d nodes, one leaf
         parameters=N * (I + 1) + L * leaf.parameters, parameters_engaged=d * (I + 1) + leaf.parameters,
-        inference=Work(d * I, d) + leaf.inference,
-        forward=Work(weights, 6 * N + 3 * n),
-        backward=Work(2 * weights + n, 10 * N + 5 * n),
+        inference=Work(d * I, d) + leaf.inference,  # d logits and biases, one leaf
+        forward=Work(weights, 6 * N + 3 * n),  # all nodes, all leaves
+        backward=Work(2 * weights + n, 10 * N + 5 * n),  # n: dy . f_j sums over the neurons of each leaf
     )  # fmt: skip
 
 
@@ -100,12 +102,12 @@ def path_fff(n_in, n_out, depth, n_trees=1):
     """
     I, O, K = _sizes(n_in=n_in, n_out=n_out, n_trees=n_trees)  # noqa: E741
     D = checks.integer("depth", depth, 0, tree.DEEPEST - 1) + 1
-    stored, engaged = K * tree.n_nodes(D), K * D
-    forward = Work(engaged * (I + O), 2 * engaged)
+    stored, engaged = K * tree.n_nodes(D), K * D  # 2^D - 1 neurons a tree; D on the path
+    forward = Work(engaged * (I + O), 2 * engaged)  # a neuron: I products in, O out; bias, activation
     return Count(
         f"PathFFF {I} -> {O}, {K} tree{'s' * (K > 1)} of depth {depth}", I, O, stored, engaged, stored, engaged,
-        stored * (I + 1 + O), engaged * (I + 1 + O),
-        forward, forward, Work(2 * forward.multiply_adds, 3 * engaged),
+        stored * (I + 1 + O), engaged * (I + 1 + O),  # in_weight, in_bias, out_weight of each; no output bias
+        forward, forward, Work(2 * forward.multiply_adds, 3 * engaged),  # inference is the same pass
     )  # fmt: skip
 
 
@@ -136,12 +138,13 @@ def moe(n_in, n_out, experts, k, expert_width, *, noisy=True):
     I, O, E, w = _sizes(n_in=n_in, n_out=n_out, experts=experts, expert_width=expert_width)  # noqa: E741
     k = checks.integer("k", k, 1, E)
     (noisy,) = _flags(noisy=noisy)
-    gates = 1 + noisy
+    gates = 1 + noisy  # matrices of scores
     expert = dense_ff(I, O, w)
-    inference = Work(E * I + k * O, k) + k * expert.forward
+    inference = Work(E * I + k * O, k) + k * expert.forward  # all scores; k outputs weighted and summed; softmax of k
     return Count(
         name=f"MoE {I} -> {O}, top {k} of {E} experts of width {w}", n_in=I, n_out=O,
         neurons_stored=E * w, neurons_engaged=k * w, training_width=E * w, inference_width=k * w,
+        # engaged: the gate is read whole, the noise not at all
         parameters=E * expert.parameters + gates * E * I, parameters_engaged=k * expert.parameters + E * I,
         inference=inference,
         forward=inference + (Work(E * I, 3 * E) if noisy else Work(0)),  # softplus, times noise, plus logit

@@ -42,14 +42,14 @@ def crammed(ff, layers=16, heads=12, vocabulary=32768, **options):
     """
     return Transformer(
         layers=layers, width=ff.n_in, heads=heads, ff=ff, vocabulary=vocabulary, qkv_bias=False, out_bias=False,
-        embedding_norm=True, final_norm=True, head="tied", further=1, **options,
+        embedding_norm=True, final_norm=True, head="tied", further=1, **options,  # further: the scale of its sinusoid
     )  # fmt: skip
 
 
 def _ultrafastbert(n_trees, depth):
     """The second paper's K x D: K trees of D choices in place of every feedforward layer."""
     published = Published(
-        755_000_000 // 4, 1_000_000 // 4, extra=32768 * 768,
+        755_000_000 // 4, 1_000_000 // 4, extra=32768 * 768,  # bytes to numbers of 4 bytes
         source="755 MB of float32 weights, model.safetensors of pbelcak/UltraFastBERT-1x11-long, where the tied output "
         "matrix is stored twice; listed elsewhere as 189M parameters",
     )  # fmt: skip

@@ -31,4 +31,4 @@ class Published:
 
     def agrees(self, parameters):
         """Whether a computed number, with the extra ones, rounds to the published one."""
-        return 2 * abs(parameters + self.extra - self.parameters) <= self.unit
+        return 2 * abs(parameters + self.extra - self.parameters) <= self.unit  # within half a unit, in whole numbers

@@ -88,6 +88,7 @@ class Arch:
     def shapes(self):
         """Every tensor's name and shape, a dict."""
         H, n = self.hidden, self.neurons
+        # outputs are columns: (H, n), as nn.Linear stores them
         ff = {"ffn.linear_in.weight": (n, H), "ffn.linear_in.bias": (n,), "ffn.linear_out.weight": (H, n)}
         if self.width is not None:
             ff = {"ffn.dense_in.weight": (n, H), "ffn.dense_out.weight": (H, n)}
@@ -119,10 +120,10 @@ class Arch:
         ff = {"intermed_type": "fff", "intermed_size": self.n_trees, "intermed_depth": self.depth}
         if self.width is not None:
             ff = {"intermed_type": "ff", "intermed_size": self.width}
-        flat = ONLY | {key: getattr(self, name) for name, key in SIZES.items()} | ff
+        flat = ONLY | {key: getattr(self, name) for name, key in SIZES.items()} | ff  # dotted keys, nested below
         flat |= {"norm_eps": self.eps, "embedding.vocab_size": self.vocabulary, "embedding.embedding_dim": self.hidden}
         arch = {key: value for key, value in flat.items() if "." not in key}
-        for outer in ("embedding", "attention"):
+        for outer in ("embedding", "attention"):  # "attention.type" -> {"attention": {"type": ...}}
             arch[outer] = {key.split(".")[1]: value for key, value in flat.items() if key.startswith(f"{outer}.")}
         return {"model_type": "crammedBERT", "arch": arch}
 
@@ -151,21 +152,23 @@ class Arch:
             raise checks.InputError(
                 f"{CONFIG} has no 'arch': it describes no crammedBERT; take the one of UltraFastBERT"
             )
+        # a setting that is missing counts as ours
         for key, value in (ONLY | {"embedding.embedding_dim": _setting(arch, "hidden_size")}).items():
             if (found := _setting(arch, key, value)) != value:
                 raise checks.InputError(
                     f"{CONFIG}: arch.{key} must be {value!r} here, got {checks.shown(found)}; {VARIANTS}"
                 )
+        # without the key, layers are dense
         kind = checks.one_of(f"{CONFIG}: arch.intermed_type", _setting(arch, "intermed_type", "ff"), ("ff", "fff"))
         size = _setting(arch, "intermed_size")
         ff = {"width": size} if kind == "ff" else {"n_trees": size, "depth": _setting(arch, "intermed_depth")}
-        words = _setting(arch, "embedding.vocab_size", None)
+        words = _setting(arch, "embedding.vocab_size", None)  # then it is the length of the word embedding
         try:
             return cls(
                 **{name: _setting(arch, key) for name, key in SIZES.items()}, **ff,
                 vocabulary=vocabulary if words is None else words, eps=_setting(arch, "norm_eps"),
             )  # fmt: skip
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError) as error:  # `Arch` names the size; which file it is from is said here
             raise checks.InputError(f"{CONFIG}: {error}") from error
 
 

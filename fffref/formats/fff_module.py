@@ -39,14 +39,14 @@ def path_fff(tensors, n_trees=1, activation="gelu", prefix=""):
     """
     weights, n_trees = names.under(tensors, prefix), checks.integer("n_trees", n_trees, 1)
     names.expect(weights, MODULE, (), "UltraFastBERT's FFF", names.prefixes_of(tensors, MODULE[0]), prefix)
-    weights = {name: weights[name] for name in MODULE}
-    inward, bias, outward = weights.values()
+    weights = {name: weights[name] for name in MODULE}  # in this order, read once each
+    inward, bias, outward = weights.values()  # (K M, I), (K M,), (O, K M)
     dtype = checks.dtype(inward.dtype, allowed=checks.DTYPES[:2])
     checks.array(MODULE[0], inward, (None, None), dtype)
     checks.array(MODULE[1], bias, inward.shape[:1], dtype)
     checks.array(MODULE[2], outward, (None, len(inward)), dtype)
     _check_trees(len(inward), n_trees)
-    return of_module(weights, n_trees, activation).aligned()
+    return of_module(weights, n_trees, activation).aligned()  # copies: the file may go
 
 
 def _check_trees(neurons, n_trees):
@@ -54,10 +54,11 @@ def _check_trees(neurons, n_trees):
 
     def complete(n):
         """Whether n trees of one depth have as many neurons: each has 2^(depth + 1) - 1."""
+        # 2^D - 1 in binary is D ones
         return neurons % n == 0 and (neurons // n).bit_count() == (neurons // n).bit_length() > 0
 
     if neurons == 0 or not complete(n_trees):
-        possible = [n for n in range(1, min(neurons, 100_000) + 1) if complete(n)]
+        possible = [n for n in range(1, min(neurons, 100_000) + 1) if complete(n)]  # bounded: it is for a message
         raise checks.InputError(
             f"{neurons} neurons are not {n_trees} complete tree{'s' * (n_trees > 1)}; "
             f"possible numbers of trees: {', '.join(map(str, possible[:8])) or 'none'}"
@@ -69,6 +70,7 @@ def of_module(tensors, n_trees, activation):
     inward, bias, outward = (tensors[name] for name in MODULE)
     outward = aligned(outward.T)  # (O, K M) -> (K M, O)
     return PathFFF(
+        # (K M, I) -> (K, M, I): tree after tree
         inward.reshape(n_trees, -1, inward.shape[1]), bias.reshape(n_trees, -1),
         outward.reshape(n_trees, -1, outward.shape[1]), activation,
     )  # fmt: skip
@@ -83,5 +85,6 @@ def module(layer, prefix=""):
     prefix : str
         As in `path_fff`.
     """
+    # (K, M, .) -> (K M, .)
     inward, outward = (array.reshape(-1, array.shape[2]) for array in (layer.in_weight, layer.out_weight))
     return {prefix + MODULE[0]: inward, prefix + MODULE[1]: layer.in_bias.reshape(-1), prefix + MODULE[2]: outward.T}

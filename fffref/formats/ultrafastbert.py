@@ -54,15 +54,16 @@ def load(folder):
         If a file is missing or no such file, or if they do not agree.
     """
     folder = files.path_of(folder)
-    config = _config(folder / CONFIG)
+    config = _config(folder / CONFIG)  # first: it is small, and says most of what can be wrong
     if not (folder / WEIGHTS).exists() and (folder / "pytorch_model.bin").exists():
         raise checks.InputError(f'{folder} holds pytorch_model.bin; convert it there: python -c "{CONVERT}"')
     mapped = safetensors.mapped(folder / WEIGHTS)
     tensors = _unprefixed(mapped)
+    # the number of words may stand in no other place
     words = next((tensors[name] for name in (WORDS, OUT) if name in tensors), None)
     arch = Arch.of(config, None if words is None else _rows(words))
     tensors = checked(arch, tensors)
-    mark = mapped.metadata.get(MARK)
+    mark = mapped.metadata.get(MARK)  # None in files of other writers
     if mark is not None and config.get(MARK) != mark:
         raise checks.InputError(
             f"{folder}: {CONFIG} and {WEIGHTS} were not written together, a writer was stopped between them; write the "
@@ -99,6 +100,7 @@ def _config(path):
 
 def _unprefixed(tensors):
     """The tensors without what wrappers, or a larger model around this one, put before all their names."""
+    # only if both agree; else the names stay, and the message lists them
     prefixes = [prefix for name in (WORDS, OUT) for prefix in names.prefixes_of(tensors, name)]
     return names.under(tensors, prefixes[0]) if len(set(prefixes)) == 1 else names.unwrapped(tensors)
 
@@ -124,7 +126,7 @@ def checked(arch, tensors):
     dtype = checks.dtype(tensors[WORDS].dtype, allowed=checks.DTYPES[:2])
     for name, array in tensors.items():
         checks.array(f"{WEIGHTS}: {name}", array, shapes[name], dtype)
-    out = tensors.pop(OUT, tensors[WORDS])
+    out = tensors.pop(OUT, tensors[WORDS])  # the tied one is kept once
     if out is not tensors[WORDS] and not np.array_equal(_bits(out), _bits(tensors[WORDS])):
         raise checks.InputError(f"{WEIGHTS}: {OUT} differs from {WORDS}, but {CONFIG} ties them; take another copy")
     return tensors
@@ -132,7 +134,7 @@ def checked(arch, tensors):
 
 def _bits(array):
     """The same memory as integers: NaN equals NaN, and comparing is quick."""
-    return np.asarray(array, order="C").view(np.int32)
+    return np.asarray(array, order="C").view(np.int32)  # a float64 is two of them
 
 
 def _diagnosis(arch, tensors):
@@ -169,6 +171,7 @@ def ff_layer(arch, tensors, number):
     tensors = {key.removeprefix(name): tensors[key] for key in tensors if key.startswith(name)}
     if arch.width is not None:
         inward, outward = tensors["dense_in.weight"], tensors["dense_out.weight"]
+        # one array, of which both biases are parts
         none = np.zeros(arch.width + arch.hidden, inward.dtype)  # a crammedBERT has no biases
         return DenseFF(inward, none[: arch.width], aligned(outward.T), none[arch.width :], "gelu")
     return of_module(tensors, arch.n_trees, "gelu")
@@ -194,17 +197,18 @@ def draw(rng, arch, dtype=np.float32):
     checks.generator("rng", rng)
     checks.instance("arch", arch, Arch, "an Arch")
     dtype = checks.dtype(dtype, allowed=checks.DTYPES[:2])
+    # where the authors' code starts from a number
     fixed = {"scale_factor": arch.hidden**-0.5, "norm_factor": (arch.hidden / arch.heads) ** -0.5, "bias": 0}
 
     def tensor(name, shape):
         """A fixed number where training starts from one, else a small normal draw."""
-        last = name.rsplit(".", 1)[1]
+        last = name.rsplit(".", 1)[1]  # "weight" of a norm is 1, by the default below
         if "norm" in name.split(".")[-2] or last in fixed:
             return np.full(shape, fixed.get(last, 1), dtype)
         return aligned(rng.standard_normal(shape, np.float32) * np.float32(0.02), dtype)
 
     tensors = {name: tensor(name, shape) for name, shape in arch.shapes().items() if name != OUT}
-    tensors[WORDS][0] = 0
+    tensors[WORDS][0] = 0  # the padding token
     return tensors
 
 
@@ -223,7 +227,7 @@ def save(folder, arch, tensors):
         As the file shall hold them, by name.
     """
     folder, _ = files.folder(folder), checked(arch, tensors)
-    config = arch.config() | {MARK: _digest(tensors)}
+    config = arch.config() | {MARK: _digest(tensors)}  # weights first: a reader that comes between finds marks that differ
     safetensors.write(folder / WEIGHTS, tensors, {"format": "pt", MARK: config[MARK]})
     with files.replacing(folder / CONFIG) as temporary:
         temporary.write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
@@ -232,7 +236,7 @@ def save(folder, arch, tensors):
 def _digest(tensors):
     """SHA-256 over names and bytes."""
     sha = hashlib.sha256()
-    for name in sorted(tensors):
+    for name in sorted(tensors):  # the order of a dict is none of the contents
         sha.update(name.encode())
         sha.update(safetensors.native(tensors[name]))
     return sha.hexdigest()
