@@ -1,7 +1,5 @@
 """`fffref lm`: train a small language model on a text, judge it, let it write."""
 
-import pathlib
-
 from .. import checks, files
 from . import shared
 
@@ -203,7 +201,7 @@ def _load(folder):
     from ..models import vocabulary
     from ..models.transformer import Transformer
 
-    folder = pathlib.Path(folder)
+    folder = files.path_of(folder)
     if not (folder / CHECKPOINT).exists():
         raise checks.InputError(f"there is no {folder / CHECKPOINT}; fffref lm train --out {folder} makes one")
     saved = checkpoints.load(folder / CHECKPOINT, Transformer)

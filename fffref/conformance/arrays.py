@@ -38,6 +38,7 @@ def nested(array):
     """An array as nested lists; the number itself if the rank is 0."""
 
     def part(shape, values):
+        """The first axis split off, the rest by the same function."""
         if not shape:
             return values[0]
         size = math.prod(shape[1:])

@@ -102,6 +102,7 @@ def _drawer(generator, spec):
     """A function that draws an array: numbers of three decimals, or multiples of 1/8 (coarse: of 1/2)."""
 
     def draw(shape, coarse=False):
+        """Whole numbers of steps, then rounded to the case's dtype."""
         steps = 1000 if "dyadic" not in spec.options else 2 if coarse else 8
         drawn = (math.floor(generator.random() * (2 * steps + 1)) - steps for _ in range(math.prod(shape)))
         return Array(spec.dtype, shape, [rounded(spec.dtype, whole / steps) for whole in drawn])

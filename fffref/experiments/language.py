@@ -50,12 +50,14 @@ class Run:
 
     def key(self):
         """Return a digest of what makes this run this run: sizes, recipe, text and seed."""
+        # the number of characters follows from the text, which is named
         facts = [vars(self.sizes(1)), self.recipe().facts(), training.NUMERICS, self.text, self.seed, self.steps]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
     def cost(self):
         """About the seconds on one core, for the order of the runs and the time left."""
+        # measured once, roughly: only the order and the time left depend on it
         slow = {"path": 0.3 * ARMS[self.arm].get("trees", 0), "leaf": 10, "moe": 30}
         return self.steps * self.batch_size / 12_000 * (25 + slow.get(ARMS[self.arm]["ff"], 0))
 
@@ -84,12 +86,14 @@ def execute(run):
         layer, of "leaves"; "neurons_stored", "neurons_engaged", "parameters"; "step_seconds".
     """
     characters, train, validation = _text(run.text, run.folder)
+    # epochs only set how often the loop looks up
     task = text.CausalText(train, validation, Sizes(vocabulary=1).context, epoch=max(1, run.steps // text.EPOCHS))
+    # every arm of a seed begins with the same stream
     model = sizes.draw(training.stream(run.seed, "weights"), run.sizes(len(characters)))
     start = time.perf_counter()
     model, history = training.train(model, task, run.recipe(), run.seed, progress=False, watch_every=text.EPOCHS)
-    seconds = time.perf_counter() - start
-    ffs = [ff for ff in model.ffs() if ff is not None]
+    seconds = time.perf_counter() - start  # evaluation at the end included: all arms have it
+    ffs = [ff for ff in model.ffs() if ff is not None]  # all of one size: the first speaks for them
     return {
         "arm": run.arm, "learning_rate": run.learning_rate, "initial": run.initial, "seed": run.seed,
         "steps": run.steps, "batch_size": run.batch_size, "text": run.text,
@@ -107,21 +111,24 @@ def ends_used(model, ids):
     used = []
 
     def watched(layer):
+        """The layer's hard inference, with a look at where its rows end."""
+
         def run(x):
-            end = layer.route(x)
+            """Rows to rows; the number of ends that they reached is noted."""
+            end = layer.route(x)  # (R,), (R, k), or (R, K, D) of path trees
             used.append(len(np.unique(end[..., -1] if end.ndim == 3 else end)) if end.ndim < 3 else _bottoms(end))
             return layer.forward_hard(x)
 
         return run
 
     S = model.max_length
-    model.with_ffs(watched).hidden(ids[: len(ids) // S * S].reshape(-1, S))
+    model.with_ffs(watched).hidden(ids[: len(ids) // S * S].reshape(-1, S))  # whole windows: (windows, S)
     return used
 
 
 def _bottoms(path):
     """Different bottom neurons among paths (R, K, D), over all trees."""
-    return sum(len(np.unique(tree)) for tree in path[..., -1].T)
+    return sum(len(np.unique(tree)) for tree in path[..., -1].T)  # numbers count within a tree
 
 
 @functools.lru_cache(maxsize=1)
@@ -152,9 +159,9 @@ def grid(arms=None, seeds=1, rates=RATES, initial=sizes.INITIAL, **options):
     """
     return [
         Run(arm, rate, start, seed, **options)
-        for seed in range(seeds)
+        for seed in range(seeds)  # outermost: a search that is stopped has whole seeds
         for arm in (ARMS if arms is None else arms)
-        for start in (("uniform",) if arm == "none" else initial)
+        for start in (("uniform",) if arm == "none" else initial)  # without an FF layer there is nothing to initialise
         for rate in rates
     ]
 

@@ -37,7 +37,7 @@ def best(results):
     """Return, by arm, the result of seed 0 with the least loss on held-out text."""
     chosen = {}
     for row in results:
-        if row["seed"] == 0:
+        if row["seed"] == 0:  # the search is at seed 0; further seeds judge, and must not choose
             kept = chosen.get(row["arm"])
             chosen[row["arm"]] = row if kept is None else min(kept, row, key=lambda r: r["validation_loss"])
     return {arm: chosen[arm] for arm in ARMS if arm in chosen}

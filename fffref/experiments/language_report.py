@@ -42,6 +42,7 @@ def _chosen(results):
 
 
 def _losses(rows):
+    """Their losses on held-out text, (seeds,)."""
     return np.array([row["validation_loss"] for row in rows])
 
 
@@ -53,12 +54,14 @@ def _spread(values):
 def _gate(results):
     """The gate with nanoGPT's values and rate, and with what suits our form of the model best."""
     lines = [f"Gate: {GATE} should reach the published {PUBLISHED} ± {TOLERANCE} nats a character."]
+    # nanoGPT's setting: is the harness right at all?
     theirs = [r for r in results if r["arm"] == GATE and r["initial"] == "normal" and r["learning_rate"] == RATES[0]]
     for what, rows in (("nanoGPT's values and rate", theirs), ("its own best", _chosen(results).get(GATE))):
         if not rows:
             lines.append(f"* With {what}: not recorded yet.")
             continue
         loss = _losses(rows).mean()
+        # the published loss is of another seed and another machine
         verdict = "reached" if abs(loss - PUBLISHED) <= TOLERANCE else "better" if loss < PUBLISHED else "MISSED"
         lines.append(
             f"* With {what} ({rows[0]['initial']}, {rows[0]['learning_rate']:g}): {_spread(_losses(rows))}, {verdict}."
@@ -67,6 +70,7 @@ def _gate(results):
 
 
 def _table(results, n_gram):
+    """A line an arm, at its best and with all of its seeds; the n-gram below."""
     lines = [
         "| FF layer | stored | engaged | loss, mean ± deviation (seeds) | soft | rate | initial | ends used, by layer "
         "| ms a step |",
@@ -86,6 +90,7 @@ def _table(results, n_gram):
 
 
 def _search(results):
+    """A line a trial: how much rate and initial values matter."""
     lines = ["Every arm's search, at seed 0:", "", "| FF layer | initial | rate | loss |", "|---|---|---|---|"]
     lines += [
         f"| {arm} | {row['initial']} | {row['learning_rate']:g} | {row['validation_loss']:.3f} |"
@@ -98,6 +103,7 @@ def _search(results):
 
 
 def _verdicts(results):
+    """A line a tree: how far it is from its rival, and how far on the way from no FF layer to the widest."""
     chosen = _chosen(results)
     mean = {arm: _losses(rows).mean() for arm, rows in chosen.items()}
     lines = ["Against the dense layer of the engaged size (below 0: the tree is better), and the share of the way from "
@@ -106,6 +112,7 @@ def _verdicts(results):
         if arm in mean and rival in mean:
             way = ""
             if "none" in mean and GATE in mean:
+                # 0 % is no layer at all, 100 % is dense 512
                 way = f"; {(mean['none'] - mean[arm]) / (mean['none'] - mean[GATE]):.0%} of the way"
             seeds = f"{len(chosen[arm])} and {len(chosen[rival])} seeds"
             lines.append(f"* {arm} less {rival}: {mean[arm] - mean[rival]:+.3f} nat ({seeds}){way}")

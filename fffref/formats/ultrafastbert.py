@@ -227,7 +227,7 @@ def save(folder, arch, tensors):
         As the file shall hold them, by name.
     """
     folder, _ = files.folder(folder), checked(arch, tensors)
-    config = arch.config() | {MARK: _digest(tensors)}  # weights first: a reader that comes between finds marks that differ
+    config = arch.config() | {MARK: _digest(tensors)}  # in between, a reader finds marks that differ
     safetensors.write(folder / WEIGHTS, tensors, {"format": "pt", MARK: config[MARK]})
     with files.replacing(folder / CONFIG) as temporary:
         temporary.write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
