@@ -89,14 +89,16 @@ def load(name, folder=None, progress=True):
         If the files are neither set's as published, such as a part of one: its figures are not comparable.
     """
     checks.one_of("data set", name, NAMES)
-    place = _find(name, folder)
+    place = _find(name, folder)  # what is on this machine is never downloaded
     if place is None:
         place = _cache() / name
         _download(name, place, progress)
+    # read once, for the digest and for the array
     contents = {file: _content(_existing(place / file)) for file in FILES}
     x_train, y_train, x_test, y_test = (_parse_idx(place / file, content) for file, content in contents.items())
     unknown = _unrecognised(name, place, contents)
     for kind, images, labels in (("train", x_train, y_train), ("t10k", x_test, y_test)):
+        # images and labels may come from two copies
         if images.shape[1:] != (28, 28) or labels.shape != images.shape[:1] or labels.max(initial=0) > 9:
             raise checks.InputError(
                 f"{kind}-images and {kind}-labels in {place} do not belong together: expected (n, 28, 28) and (n,) "
@@ -120,6 +122,7 @@ def _unrecognised(name, place, contents):
     """The files that were published under no name, a list; those of another name are refused."""
     if name not in SHA256:
         return []
+    # from a digest to the set that it belongs to
     known = {digest: other for other, digests in SHA256.items() for digest in digests.values()}
     sets = {file: known.get(hashlib.sha256(content).hexdigest()) for file, content in contents.items()}
     for file, other in sets.items():
@@ -170,7 +173,7 @@ def _content(path):
 def _decompressed(content):
     """What gzip has compressed; a small file that would fill the memory is not unpacked."""
     with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
-        whole = file.read(LARGEST + 1)
+        whole = file.read(LARGEST + 1)  # one byte more than allowed shows that there is more
     if len(whole) > LARGEST:
         raise EOFError(f"it has more than {LARGEST:,} bytes, uncompressed")
     return whole
@@ -178,18 +181,18 @@ def _decompressed(content):
 
 def _parse_idx(path, content):
     """The array in the bytes of an IDX file."""
-    axes = content[3] if len(content) > 3 else 0
+    axes = content[3] if len(content) > 3 else 0  # the fourth byte
     start = 4 + 4 * axes
     if content[:3] != b"\0\0\x08" or not 1 <= axes <= 8 or len(content) < start:
         raise checks.InputError(f"{path} is no IDX file of bytes: it begins with {content[:4]!r}; take another copy")
-    shape = tuple(map(int, np.frombuffer(content[4:start], ">u4")))
+    shape = tuple(map(int, np.frombuffer(content[4:start], ">u4")))  # Python's numbers: their product cannot overflow
     if len(content) - start != math.prod(shape):
         raise checks.InputError(f"{path} is truncated or too long: {len(content) - start} bytes for shape {shape}")
-    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)  # a view of the bytes, read-only
 
 
 def _pixels(images):
-    return images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
+    return images.reshape(len(images), -1).astype(np.float32) / np.float32(255)  # (n, 28, 28) -> (n, 784), 0 to 1
 
 
 def _find(name, folder):
@@ -205,11 +208,11 @@ def _find(name, folder):
 
 def _complete(name, folder, lacking):
     """The folder's sub-folder or the folder itself, whichever has all four files; InputError if neither has."""
-    places = (folder / name, folder)
+    places = (folder / name, folder)  # the sub-folder first: both sets' files have the same names
     for place in places:
         if not _missing(place):
             return place
-    missing = min(map(_missing, places), key=len)
+    missing = min(map(_missing, places), key=len)  # of the place that has most
     raise checks.InputError(f"{lacking.format(folder)} {', '.join(missing)} (or the same with .gz); {_ways(name)}")
 
 
@@ -240,8 +243,9 @@ def _download(name, folder, progress):
             url = f"{mirror}/{file}.gz"
             try:
                 content = _fetch(url, progress)
-                _verify(content, SHA256[name][file])
+                _verify(content, SHA256[name][file])  # before it is written: a wrong file is not kept
             except (OSError, EOFError, zlib.error, ValueError, http.client.HTTPException) as error:
+                # all of them, if no mirror has it
                 failures.append(f"{url}: {' '.join(str(error).split()) or type(error).__name__}")
                 continue
             with files.replacing(folder / f"{file}.gz") as temporary:
@@ -257,7 +261,7 @@ def _fetch(url, progress):
 
     with urllib.request.urlopen(url, timeout=TIMEOUT) as response:
         stated = response.headers.get("Content-Length") or ""
-        length = int(stated) if stated.isdecimal() else 0
+        length = int(stated) if stated.isdecimal() else 0  # some servers do not say
         label = url.rsplit("/", 1)[-1]
         parts, came = [], 0
         with tqdm(total=length or None, desc=label, unit="B", unit_scale=True, disable=not progress) as bar:
@@ -265,10 +269,10 @@ def _fetch(url, progress):
                 parts.append(part)
                 bar.update(len(part))
                 came += len(part)
-                if came > LARGEST:
+                if came > LARGEST:  # a server may send without end
                     raise checks.InputError(f"more than {LARGEST:,} bytes came")
     content = b"".join(parts)
-    if length and len(content) != length:
+    if length and len(content) != length:  # a connection that broke looks like an end
         raise checks.InputError(f"truncated, {len(content)} of {length} bytes came")
     return content
 
