@@ -25,7 +25,6 @@ def smooth_step(z):
     gamma = 6  # the band is -3 to 3; the slope at 0 is then 1/4, sigma's
     if z <= -gamma / 2:
         return 0.0
-    # [4], equation 3: -2/gamma^3 t^3 + 3/(2 gamma) t + 1/2
     return 1.0 if z >= gamma / 2 else -2 / gamma**3 * z**3 + 3 / (2 * gamma) * z + 1 / 2
 
 
@@ -169,7 +168,7 @@ def BACKWARD_T(iota, fff, g, h=0.0, m=0, n=0):
     c = sigma(z)
     # computed again at every level: slow, and no tape to be wrong
     left, right = (FORWARD_T(iota, fff, m + 1, 2 * n + side) for side in (0, 1))
-    # (g . (right - left) - h z) c (1 - c)
+    # of the output and of the entropy, both by way of c
     dz = (dot(g, [b - a for a, b in zip(left, right, strict=True)]) - h * z) * c * (1 - c)
     dleft = BACKWARD_T(iota, fff, [(1 - c) * v for v in g], h, m + 1, 2 * n)  # (1 - c) g goes left
     dright = BACKWARD_T(iota, fff, [c * v for v in g], h, m + 1, 2 * n + 1)  # c g goes right

@@ -89,8 +89,7 @@ class Run:
     def cost(self):
         """About the seconds on one core, for the order of the runs and the time left."""
         count = counting.of(_template(self.layer, tuple(self.sizes.items())))
-        samples = 54_000 if self.data in datasets.MIRRORS else 6_300
-        # a tenth is held out: 54,000 of 60,000, 6,300 of 7,000
+        samples = 54_000 if self.data in datasets.MIRRORS else 6_300  # less the tenth that is held out
         steps = samples / self.recipe.batch_size
         overhead = STEP + EXPERT * self.sizes.get("n_experts", 0)
         # arithmetic, and what a step costs whatever its size

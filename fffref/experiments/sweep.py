@@ -177,7 +177,6 @@ def _lock(handle, path):
     """Refuse a file that another sweep has open."""
     if fcntl is not None:
         try:
-            # the system lets go of it when the process ends, however
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise checks.InputError(

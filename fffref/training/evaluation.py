@@ -95,7 +95,7 @@ def last_choices(history):
         Calm ones; `Choices()` if the history is empty.
     """
     last = history[-1] if history else {}
-    # a layer that is not soft told neither
+    # an empty history says neither: then as in the paper
     return Choices(temperature=last.get("temperature", 1.0), smooth_step=last.get("smooth_step", False))
 
 
