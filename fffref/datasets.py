@@ -192,6 +192,7 @@ def _parse_idx(path, content):
 
 
 def _pixels(images):
+    """Images as rows, (n, 28, 28) -> (n, 784), from 0 to 1."""
     return images.reshape(len(images), -1).astype(np.float32) / np.float32(255)  # (n, 28, 28) -> (n, 784), 0 to 1
 
 
@@ -217,6 +218,7 @@ def _complete(name, folder, lacking):
 
 
 def _missing(folder):
+    """Files that a folder lacks, plain and compressed."""
     return [file for file in FILES if _existing(folder / file) is None]
 
 
@@ -230,6 +232,7 @@ def _existing(path):
 
 
 def _cache():
+    """Where downloads are kept."""
     return platformdirs.user_cache_path("fffref")
 
 
@@ -278,6 +281,7 @@ def _fetch(url, progress):
 
 
 def _verify(content, expected):
+    """Refuse a compressed file whose content is not the published one."""
     found = hashlib.sha256(_decompressed(content)).hexdigest()
     if found != expected:
         raise checks.InputError(f"wrong SHA-256 of the uncompressed content, {found} instead of {expected}")

@@ -143,9 +143,11 @@ def _dead(process):
 
 
 def _host():
+    """A few characters that stand for this machine."""
     # a short name for a file name, whatever the host is called
     return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 
 
 def _why(error):
+    """The system's reason, in words."""
     return error.strerror or str(error)

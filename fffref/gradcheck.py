@@ -126,6 +126,7 @@ def check_layer(value, layer, x, grads, dx=None, method="central", step=None):
         """The loss as a function of one array of the layer; complex if that is."""
 
         def loss(array):
+            """The loss where this array is in its place."""
             like = wide if np.iscomplexobj(array) else layer  # the check of analyticity also asks at real points
             places = iter(range(len(claims)))  # `map` walks arrays in the order of `arrays()`
             return value(like.map(lambda old: array if next(places) == position else old), x.astype(like.dtype))

@@ -93,6 +93,7 @@ class Probe:
         f = (lambda x: self.value(x.astype(np.complex128))) if wide else self.value
 
         def values(h):
+            """f on both sides, and the step that was taken."""
             high = x + (h * direction.vector).astype(x.dtype)  # x + h v, as the dtype rounds it
             low = x - (high - x)  # as far below as it is above
             step = (high.astype(np.float64) - low) / 2  # what was really stepped, exact in float64

@@ -105,6 +105,7 @@ def _worst(probe, judged, kind):
     """Index, claim, slope and bar of the entry with this verdict that is farthest off, in units of what is allowed."""
 
     def excess(item):
+        """How far off, in units of what is allowed."""
         verdict, claim, _ = item
         allowed = verdict.estimate.bar + probe.tolerance * abs(claim)
         # NaN is farther off than any number

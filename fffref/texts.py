@@ -112,6 +112,7 @@ def _verify(content, place):
 
 
 def _ways():
+    """All ways to come by the file, for a message."""
     return (
         f"ways to go on: put {FILE} into a folder and name it (folder=, --data-folder or the variable FFFREF_DATA); "
         "name a mirror in the variable FFFREF_MIRROR; or use 'shakespeare', which is inside the package"

@@ -197,8 +197,10 @@ def _(layer: MoE):
 
 
 def _sizes(**sizes):
+    """Whole numbers of at least 1, in their order."""
     return (checks.integer(name, value, 1) for name, value in sizes.items())
 
 
 def _flags(**flags):
+    """True or False, in their order."""
     return (checks.flag(name, value) for name, value in flags.items())

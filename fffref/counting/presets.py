@@ -16,6 +16,7 @@ def get(name):
 
 
 def _bert_base():
+    """BERT, the smaller one of its paper."""
     return Transformer(
         layers=12, width=768, heads=12, ff=dense_ff(768, 768, 3072), vocabulary=30522, positions=512,
         token_types=2, embedding_norm=True, pooler=True,
@@ -61,6 +62,7 @@ def _ultrafastbert(n_trees, depth):
 
 
 def _llama(layers, width, heads, ff_width, kv_heads, published, **options):
+    """A causal model as LLaMA has them: gated, RMSNorm, no biases."""
     ff = dense_ff(width, width, ff_width, gated=True, in_bias=False, out_bias=False)
     return Transformer(
         layers=layers, width=width, heads=heads, ff=ff, vocabulary=32000, kv_heads=kv_heads, qkv_bias=False,

@@ -226,6 +226,7 @@ def layer_table(rows):
 
 
 def _summary(name, rate, layer, test, x):
+    """A row of the comparison."""
     return {
         "name": name, "learning_rate": rate, "stored": layer.neurons_stored, "engaged": layer.neurons_engaged,
         "soft": test["soft_accuracy"], "hard": test["hard_accuracy"], "entropy": test["entropy"],
@@ -235,6 +236,7 @@ def _summary(name, rate, layer, test, x):
 
 
 def _percent(share):
+    """A share as text; a dash for none."""
     return "-" if share is None else f"{100 * share:.1f}"
 
 

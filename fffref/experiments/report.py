@@ -133,6 +133,7 @@ def ablation_table(groups, case, epochs):
 
 
 def _ablation_group(case, epochs, variant):
+    """The group of a variant on a tree."""
     # a variant's runs are a group as any other
     from .recorded import Group
 

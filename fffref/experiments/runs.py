@@ -97,6 +97,7 @@ class Run:
 
 
 def _digest(facts):
+    """Sixteen hexadecimal digits of facts, whatever the order of their names."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 

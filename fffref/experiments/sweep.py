@@ -195,6 +195,7 @@ def _results(runs, execute, jobs, scheduler):
 
 
 def _keyed(execute, run):
+    """What a worker does: a key and its result."""
     return run.key(), execute(run)  # the key travels along: results come in any order
 
 
@@ -246,6 +247,7 @@ def _reach(scheduler):
 
 
 def _no_scheduler(scheduler, why):
+    """What to raise where Dask cannot be reached."""
     return checks.InputError(f"no Dask scheduler at {scheduler}: {_short(why)}; start one with: dask scheduler")
 
 

@@ -177,10 +177,12 @@ def _unprefixed(folder, tensors):
 
 
 def _linear(name, n_out, n_in):
+    """Names and shapes of PyTorch's Linear: an output a row."""
     return {f"{name}.weight": (n_out, n_in), f"{name}.bias": (n_out,)}
 
 
 def _norm(name, width):
+    """Names and shapes of a LayerNorm."""
     return {f"{name}.weight": (width,), f"{name}.bias": (width,)}
 
 

@@ -93,6 +93,7 @@ def _json(description):
 
 
 def _plain_number(value):
+    """A NumPy scalar as Python's; json asks for a TypeError on anything else."""
     if isinstance(value, np.generic):
         return value.item()  # np.int64(3) -> 3
     raise TypeError(f"got a {type(value).__name__}")

@@ -207,6 +207,7 @@ def _check_entry(path, name, entry):
 
 
 def _naturals(value):
+    """Whether a value is a list of sizes or places."""
     # a bool is an int, but no length
     return isinstance(value, list) and all(type(n) is int and 0 <= n < 2**63 for n in value)
 

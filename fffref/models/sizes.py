@@ -97,6 +97,7 @@ def draw(rng, sizes, dtype=np.float32):
 
 
 def _block(rng, sizes, dtype):
+    """One block; what is added to the residual stream is drawn smaller."""
     # each block adds to the residual stream twice: divided so, all of the sums together are as large as one
     H, added = sizes.hidden, 0.02 / np.sqrt(2 * sizes.layers)
     qkv, out = _normal(rng, 0.02, (3 * H, H), dtype), _normal(rng, added, (H, H), dtype)
@@ -138,8 +139,10 @@ def _as_nanogpt(rng, layer, n_layers):
 
 
 def _normal(rng, deviation, shape, dtype):
+    """Normal numbers, as a layer holds them."""
     return aligned(rng.standard_normal(shape) * deviation, dtype)  # drawn in float64: both dtypes get the same values
 
 
 def _norm(H, dtype):
+    """A norm that changes nothing yet: scale 1, shift 0."""
     return Norm(np.ones(H, dtype), np.zeros(H, dtype))

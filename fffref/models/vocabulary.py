@@ -149,6 +149,7 @@ def vocabulary(path):
 
 
 def _tokenizer(path):
+    """What the package `tokenizers` reads from a file."""
     try:
         from tokenizers import Tokenizer
     except ImportError:

@@ -125,9 +125,11 @@ class SGD(Optimizer):
         return (layer.map(np.zeros_like),) if self.momentum else ()  # no velocities to keep without momentum
 
     def _leaves_other_rows_alone(self):
+        """Whether a row without a gradient stays as it is."""
         return not self.momentum  # with it, velocities move rows that were not visited
 
     def _constants(self, of, count, rate):
+        """What is the same for all arrays of a step, in their dtype."""
         return of(self.momentum), of(rate)
 
     def _move(self, p, g, moments, constants):
@@ -187,9 +189,11 @@ class Adam(Optimizer):
         return layer.map(np.zeros_like), layer.map(np.zeros_like)
 
     def _leaves_other_rows_alone(self):
+        """Always: that is what makes this Adam lazy."""
         return True
 
     def _constants(self, of, count, rate):
+        """The same; learning rate and first correction are one factor."""
         # 1 - beta^t, t = count + 1; m and v start at 0
         unbias1, unbias2 = (of(1 - beta ** (count + 1)) for beta in (self.beta1, self.beta2))
         return of, of(rate) / unbias1, unbias2, of(rate * self.weight_decay)  # rate / (1 - beta1^t): one factor for m

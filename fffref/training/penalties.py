@@ -173,6 +173,7 @@ def fitting(recipe, model):
 
 
 def _idle(model, recipe):
+    """Fields that a recipe sets and a model would ignore."""
     unused = (CHOICES | PENALTIES | {"route_gradient"}) - options_used(model)  # of fields that only some layers can use
     return [name for name in recipe.changed() if name in unused]  # defaults are never refused
 
