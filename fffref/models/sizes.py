@@ -59,7 +59,7 @@ class Sizes:
         """Refuse sizes that are none."""
         for name in ("vocabulary", "layers", "hidden", "heads", "context", "width", "trees", "leaf_width", "experts"):
             checks.integer(name, getattr(self, name), 1)
-        checks.integer("depth", self.depth, 0)
+        checks.integer("depth", self.depth, 0)  # the others are at least 1
         checks.one_of("ff", self.ff, KINDS)
         checks.one_of("initial", self.initial, INITIAL)
         if self.hidden % self.heads:
@@ -88,6 +88,7 @@ def draw(rng, sizes, dtype=np.float32):
     H = sizes.hidden
     blocks = tuple(_block(rng, sizes, dtype) for _ in range(sizes.layers))
     words = _normal(rng, 0.02, (sizes.vocabulary, H), dtype)
+    # the sinusoid is scaled to the size of a word
     embedding = Embedding(words, np.full(1, H**-0.5, dtype), _norm(H, dtype))
     return Transformer(
         embedding, blocks, _norm(H, dtype), max_length=sizes.context, causal=sizes.causal,
@@ -96,10 +97,12 @@ def draw(rng, sizes, dtype=np.float32):
 
 
 def _block(rng, sizes, dtype):
+    """One block; what is added to the residual stream is drawn smaller."""
+    # each block adds to the residual stream twice: divided so, all of the sums together are as large as one
     H, added = sizes.hidden, 0.02 / np.sqrt(2 * sizes.layers)
     qkv, out = _normal(rng, 0.02, (3 * H, H), dtype), _normal(rng, added, (H, H), dtype)
     ff = _feedforward(rng, sizes, dtype)
-    factor = (H / sizes.heads) ** -0.5
+    factor = (H / sizes.heads) ** -0.5  # 1 / sqrt(d)
     norm2 = None if ff is None else _norm(H, dtype)
     return Block(_norm(H, dtype), Attention(qkv, out, sizes.heads, factor), norm2, ff)
 
@@ -129,14 +132,17 @@ def _as_nanogpt(rng, layer, n_layers):
         """One array's initial values."""
         if name.endswith("bias") or not like.any():  # the gate of a mixture of experts starts at 0
             return np.zeros_like(like)
+        # what is added to the stream is smaller
         return _normal(rng, 0.02 / np.sqrt(2 * n_layers) if "out" in name else 0.02, like.shape, like.dtype)
 
     return layer.with_arrays({name: array(name, like) for name, like in layer.arrays().items()})
 
 
 def _normal(rng, deviation, shape, dtype):
-    return aligned(rng.standard_normal(shape) * deviation, dtype)
+    """Normal numbers, as a layer holds them."""
+    return aligned(rng.standard_normal(shape) * deviation, dtype)  # drawn in float64: both dtypes get the same values
 
 
 def _norm(H, dtype):
+    """A norm that changes nothing yet: scale 1, shift 0."""
     return Norm(np.ones(H, dtype), np.zeros(H, dtype))
