@@ -8,7 +8,7 @@ import struct
 
 import numpy as np
 import pytest
-from mutants import tests_of
+from mutants import make_tests
 
 from fffref import LeafFFF, PathFFF, counting
 
@@ -296,4 +296,4 @@ FAULTS = {
     "any layer": ("transformers", "if not isinstance(getattr(self, name), kind):", "if False:"),
 }  # fmt: skip
 
-test_the_source_as_it_is_passes, test_a_planted_fault_is_found = tests_of(globals(), FAULTS)
+test_the_source_as_it_is_passes, test_a_planted_fault_is_found = make_tests(globals(), FAULTS)

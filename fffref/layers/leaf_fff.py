@@ -9,7 +9,7 @@ Reference: P. Belcak and R. Wattenhofer, "Fast Feedforward Networks", arXiv 2308
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -59,6 +59,18 @@ class LeafTape:
         "x": "BI", "scale": "BN:or number", "logit": "BN", "choice": "BN", "slope": "BN", "right": "BN", "left": "BN",
         "mixture": "BL", "leaf_logit": "BLl", "hidden": "BLl",
     }  # fmt: skip
+
+
+class Chosen(NamedTuple):
+    """What the nodes decide, fields of `LeafTape`: scale, then logit to left (B, N), and the mixture (B, L)."""
+
+    scale: np.ndarray
+    logit: np.ndarray
+    choice: np.ndarray
+    slope: np.ndarray
+    right: np.ndarray
+    left: np.ndarray
+    mixture: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,22 +185,33 @@ class LeafFFF(Layer):
         tape : LeafTape
         """
         x, lead = self.as_rows(x)  # (B, I)
-        choices = checks.instance("choices", Choices() if choices is None else choices, Choices, "a Choices record")
         B, L, l = len(x), *self.leaf_in_bias.shape  # noqa: E741
-        scale = choices.logit_scale((B, L - 1), self.dtype, rng)  # (B, N) or a number
-        logit = scale * (product(x, self.node_weight) + self.node_bias)  # (B, I) -> (B, N)
-        logit = choices.disturb(logit, rng)  # after the scale: noise is not cooled with the logits
-        choice, other, slope = choices.choose(logit)  # c, 1 - c, dc / d logit: (B, N) each
-        right, left = choices.rounded(logit, choice, other)  # the same, unless straight-through
-        mixture = mix(right, left)  # (B, N), (B, N) -> (B, L)
+        chosen = self.choose(x, choices, rng)
+        mixture = chosen.mixture  # (B, L)
 
         leaf_logit = product(x, self._neurons(self.leaf_in_weight)).reshape(B, L, l)  # (B, I) -> (B, L, l)
         leaf_logit += self.leaf_in_bias  # in place: fresh memory costs more than the sum
         hidden = activations.get(self.activation).function(leaf_logit)  # (B, L, l), all leaves of all samples
         folded = (hidden * mixture[:, :, None]).reshape(B, L * l)  # sum_j m_j (h_j V_j) = (m_j h_j)_j V: one GEMM
         y = folded @ self._neurons(self.leaf_out_weight) + mixture @ self.leaf_out_bias  # (B, Ll) -> (B, O)
-        tape = LeafTape(x, lead, scale, logit, choice, slope, right, left, mixture, leaf_logit, hidden)
-        return y.reshape(*lead, self.n_out), tape
+        return y.reshape(*lead, self.n_out), LeafTape(x, lead, *chosen, leaf_logit, hidden)
+
+    def choose(self, x, choices, rng):
+        """Return what every node decides and how the leaves are mixed: the first half of FORWARD_T, as `Chosen`.
+
+        Parameters
+        ----------
+        x : ndarray (B, n_in)
+        choices, rng
+            As in `forward`.
+        """
+        choices = checks.instance("choices", Choices() if choices is None else choices, Choices, "a Choices record")
+        scale = choices.logit_scale((len(x), len(self.node_bias)), self.dtype, rng)  # (B, N) or a number
+        logit = scale * (product(x, self.node_weight) + self.node_bias)  # (B, I) -> (B, N)
+        logit = choices.disturb(logit, rng)  # after the scale: noise is not cooled with the logits
+        choice, other, slope = choices.choose(logit)  # c, 1 - c, dc / d logit: (B, N) each
+        right, left = choices.rounded(logit, choice, other)  # the same, unless straight-through
+        return Chosen(scale, logit, choice, slope, right, left, mix(right, left))  # mix: (B, N), (B, N) -> (B, L)
 
     def backward(self, tape, dy, dlogit=None, dchoice=None, dmixture=None, input_gradient=True):
         """Gradients of a loss, given its gradient with respect to the output.
@@ -221,17 +244,11 @@ class LeafFFF(Layer):
         dfolded = product(dy, self._neurons(self.leaf_out_weight)).reshape(B, L, l)  # (B, O) -> (B, L, l)
         # (B, L): dy . f_j, the leaf's own bias included
         dmix = np.einsum("bjl,bjl->bj", dfolded, tape.hidden) + dy @ self.leaf_out_bias.T
-        dmix = dmix + tapes.further("dmixture", dmixture, tape.mixture)  # leaf balance
         dfolded *= mixture  # in place, from here on the gradient of the leaves' logits
         dfolded *= activations.get(self.activation).derivative(tape.leaf_logit)  # (B, L, l)
         dleaf_logit = dfolded.reshape(B, L * l)  # a leaf with no mass learns nothing
 
-        # (B, L) -> (B, N), with respect to c
-        dnode = mix_backward(tape.right, tape.left, tape.mixture, dmix) + tapes.further("dchoice", dchoice, tape.choice)
-        # to the logit: the slope of the soft choice, also if rounded
-        dnode = dnode * tape.slope + tapes.further("dlogit", dlogit, tape.logit)
-        dnode = dnode * tape.scale  # (B, N)
-
+        dnode = self.choose_backward(tape, dmix, dlogit, dchoice, dmixture)  # (B, N)
         grads = LeafFFF(
             node_weight=dnode.T @ tape.x,  # (N, B) @ (B, I)
             node_bias=dnode.sum(0),
@@ -246,6 +263,24 @@ class LeafFFF(Layer):
         # by way of the choices, and of the leaves: (B, I)
         dx = dnode @ self.node_weight + dleaf_logit @ self._neurons(self.leaf_in_weight)
         return grads, dx.reshape(*tape.lead, self.n_in)
+
+    @staticmethod
+    def choose_backward(tape, dmix, dlogit=None, dchoice=None, dmixture=None):
+        """The backward pass of `choose`: gradients of the mixture (B, L) -> of the nodes' products x . w + b (B, N).
+
+        Parameters
+        ----------
+        tape : LeafTape, or another with the fields of `Chosen`
+        dmix : ndarray (B, L)
+        dlogit, dchoice, dmixture
+            As in `backward`.
+        """
+        dmix = dmix + tapes.further("dmixture", dmixture, tape.mixture)  # leaf balance
+        # (B, L) -> (B, N), with respect to c
+        dnode = mix_backward(tape.right, tape.left, tape.mixture, dmix) + tapes.further("dchoice", dchoice, tape.choice)
+        # to the logit: the slope of the soft choice, also if rounded
+        dnode = dnode * tape.slope + tapes.further("dlogit", dlogit, tape.logit)
+        return dnode * tape.scale
 
     # ------------------------------------------------------------------ hard: inference
 

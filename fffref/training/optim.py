@@ -61,12 +61,15 @@ class Optimizer:
                 self._move_blocks(array, gradient.dense() if _are_rows(gradient) else gradient, moments, constants)
 
     def _move_rows(self, array, gradient, moments, constants):
-        """Move the rows that have a gradient: take them out, move them, put them back."""
+        """Move the rows that have a gradient, a block at a time: take them out, move them, put them back."""
         views = [gradient.rows_of(whole) for whole in (array, *moments)]  # (..., I) -> (n, I), no copy
-        rows = [view[gradient.index] for view in views]  # (n, I) -> (V, I), a copy: indexing by numbers
-        self._move(rows[0], gradient.values, rows[1:], constants)  # in place, on the copies
-        for view, moved in zip(views, rows, strict=True):
-            view[gradient.index] = moved  # (V, I) -> (n, I); no row twice, `Rows` saw to it
+        n_rows = max(1, BLOCK // max(1, gradient.values[:1].size))  # a block of all arrays stays in the nearer caches
+        for start in range(0, len(gradient.index), n_rows):
+            index, values = gradient.index[start : start + n_rows], gradient.values[start : start + n_rows]
+            rows = [view[index] for view in views]  # (n, I) -> (v, I), a copy: indexing by numbers
+            self._move(rows[0], values, rows[1:], constants)
+            for view, moved in zip(views, rows, strict=True):
+                view[index] = moved  # (v, I) -> (n, I); no row twice, `Rows` saw to it
 
     def _move_blocks(self, array, gradient, moments, constants):
         """Move a whole array, a block at a time."""

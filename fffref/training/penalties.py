@@ -194,11 +194,22 @@ def compiled(model):
     ValueError
         If it has none that can be trained.
     """
-    raise checks.InputError(f"fast training is for PathFFF, got {type(model).__name__}; leave Recipe.fast as False")
+    kinds = "PathFFF and LeafFFF"
+    raise checks.InputError(f"fast training is for {kinds}, got {type(model).__name__}; leave Recipe.fast as False")
 
 
 @compiled.register
 def _(layer: PathFFF):
     from ..fast import jit  # imported where needed: Numba takes its time
 
+    return jit(layer)
+
+
+@compiled.register
+def _(layer: LeafFFF):
+    from ..fast import jit
+    from ..fast.leaf import FastLeaf
+
+    forward_training.register(FastLeaf, forward_training.dispatch(LeafFFF))
+    penalty.register(FastLeaf, penalty.dispatch(LeafFFF))
     return jit(layer)

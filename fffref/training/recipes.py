@@ -86,7 +86,8 @@ class Recipe:
     route_gradient : {None, "straight-through"}
         As in `Settings`; it concerns `PathFFF` only.
     fast : bool
-        Compiled forward and backward passes, for `PathFFF` only: `fffref.jit`.
+        Compiled forward and backward passes, `fffref.jit`: of `PathFFF`, and of `LeafFFF`, where smooth steps leave
+        leaves without mass.
 
     Raises
     ------

@@ -1,7 +1,7 @@
 """Faults planted in MADDNESS and its tables, one at a time, each found."""
 
 import numpy as np
-from mutants import near, tests_of
+from mutants import near, make_tests
 
 from fffref import algorithms
 
@@ -80,4 +80,4 @@ FAULTS = {
     "an average overflows": ("lookup_tables", "entries[0::2].astype(np.uint16), entries[1::2].astype(np.uint16)", "entries[0::2], entries[1::2]"),
 }  # fmt: skip
 
-test_the_source_as_it_is_passes, test_a_planted_fault_is_found = tests_of(globals(), FAULTS)
+test_the_source_as_it_is_passes, test_a_planted_fault_is_found = make_tests(globals(), FAULTS)
