@@ -276,7 +276,7 @@ FAULTS = {
     "the state is the layer's": ("checkpoints", "(layer, *state), strict=True)", "(layer, *(layer for _ in state)), strict=True)"),
     "halves of two folders": ("ultrafastbert", "if mark is not None and config.get(MARK) != mark:", "if False:"),
     "the mark says nothing": ("ultrafastbert", "        sha.update(safetensors.native(tensors[name]))\n", ""),
-    "outputs not turned over": ("fff_module", "{prefix + MODULE[0]: inward, prefix + MODULE[1]: layer.in_bias.reshape(-1), prefix + MODULE[2]: outward.T}", "{prefix + MODULE[0]: inward, prefix + MODULE[1]: layer.in_bias.reshape(-1), prefix + MODULE[2]: np.flip(outward).T}"),
+    "outputs not turned over": ("fff_module", "{prefix + MODULE[0]: inward, prefix + MODULE[1]: layer.in_bias.reshape(-1), prefix + MODULE[2]: outward.T}", "{prefix + MODULE[0]: inward, prefix + MODULE[1]: layer.in_bias.reshape(-1), prefix + MODULE[2]: outward[::-1].T}"),
     "trees in the other order": ("fff_module", "bias.reshape(n_trees, -1)", "bias.reshape(-1, n_trees).T"),
     "a million layers": ("architecture", "LARGEST.get(name, 2**31)", "2**40"),
     "an FFF counted dense": ("architecture", "ff = counted.path_fff(H, H, self.depth, self.n_trees)", "ff = counted.dense_ff(H, H, self.neurons)"),

@@ -12,6 +12,10 @@ from .transformer import Block, Transformer
 
 KINDS = ("dense", "path", "leaf", "moe", "none")
 INITIAL = ("uniform", "normal")
+# Deviation of the words, None for 1/sqrt(H), and weight of the norm behind the embedding. With weight 1, all that a new
+# block adds is a few per cent of the stream, and learns slowly: dense 512 then ends at 1.97 nat (normal, rate 1e-3; 1.87
+# as here) and 1.80 (uniform, 3e-3; 1.74 as here). 0.03 is as long as nanoGPT's stream, a word and a position of 0.02.
+STREAM = {"uniform": (None, 0.1), "normal": (0.02, 0.03)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +73,8 @@ class Sizes:
 def draw(rng, sizes, dtype=np.float32):
     """Draw a language model: normal with 0.02, divided by sqrt(2 layers) for what is added to the residual stream.
 
+    Words, and the norm behind the embedding, are drawn as `STREAM` says, FF layers as `sizes.initial` does.
+
     Parameters
     ----------
     rng : numpy.random.Generator
@@ -87,9 +93,10 @@ def draw(rng, sizes, dtype=np.float32):
     dtype = checks.dtype(dtype, allowed=checks.DTYPES[:2])
     H = sizes.hidden
     blocks = tuple(_block(rng, sizes, dtype) for _ in range(sizes.layers))
-    words = _normal(rng, 0.02, (sizes.vocabulary, H), dtype)
-    # the sinusoid is scaled to the size of a word
-    embedding = Embedding(words, np.full(1, H**-0.5, dtype), _norm(H, dtype))
+    deviation, gain = STREAM[sizes.initial]
+    words = _normal(rng, deviation or H**-0.5, (sizes.vocabulary, H), dtype)  # (V, H)
+    norm = replace(_norm(H, dtype), weight=np.full(H, gain, dtype))
+    embedding = Embedding(words, np.full(1, H**-0.5, dtype), norm)
     return Transformer(
         embedding, blocks, _norm(H, dtype), max_length=sizes.context, causal=sizes.causal,
         ff_bias=sizes.ff_bias, eps=1e-5,
