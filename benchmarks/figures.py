@@ -6,6 +6,7 @@ import measure
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 from fffref import plots
 
@@ -82,7 +83,8 @@ def speedup(rows):
             band(left, sizes, mine, "dense", colour, f"{label} the best dense code", ":")
         left.axhline(NEURONS / LEVELS, color="black", linestyle=":", linewidth=1.3)
         left.annotate("multiply-adds saved: 341.25x", (16000, 360), ha="right", fontsize=9)
-        left.set(xscale="log", yscale="log", xlabel="batch size", ylabel="times as fast")
+        left.set(xscale="log", yscale="log", xlabel="batch size", ylabel="times as fast", ylim=(8, 600))
+        _plain_ticks(left, (10, 20, 50, 100, 200, 500))
         left.set_title("4095 neurons, 12 engaged")
         left.legend(loc="lower left", fontsize=8)
 
@@ -92,8 +94,17 @@ def speedup(rows):
         limit = [row["neurons"] / row["levels"] for row in deep]
         right.plot(widths, limit, ":", color="black", linewidth=1.3, label="multiply-adds saved")
         right.set(xscale="log", yscale="log", xlabel="neurons stored", title="768 in, 768 out, against two bare GEMMs")
+        _plain_ticks(right, (1, 3, 10, 30, 100, 300, 1000, 3000))
         right.legend()
     return figure
+
+
+def _plain_ticks(axes, values):
+    """Numbers on a logarithmic axis as one says them, those that are within it."""
+    low, high = axes.get_ylim()
+    values = [value for value in values if low <= value <= high]
+    axes.set_yticks(values, values)
+    axes.yaxis.set_minor_locator(NullLocator())
 
 
 def depth(rows):
@@ -106,19 +117,20 @@ def depth(rows):
         figure = Figure(figsize=(8, 4.6), layout="constrained")
         axes = figure.subplots()
         band(axes, levels, distinct, "microseconds", BLUE, "all rows different")
-        band(axes, levels, shared, "microseconds", ORANGE, "one row over and over: one path, always cached")
+        band(axes, levels, shared, "microseconds", ORANGE, "one row over and over: one cached path")
         line = f"{slope:.3f} µs a level (fit up to 10 levels)"
         axes.plot(levels, start + slope * levels, ":", color="black", linewidth=1.3, label=line)
         for size, name in ((2**20, "L2"), (2**25, "L3")):
             full = np.log2(size / (8 * WIDTH) + 1)  # levels whose weights, in and out, fill that cache
             axes.axvline(full, color="grey", linewidth=1, linestyle="--")
             text = f"weights fill {name} ({size >> 20} MiB)"
-            axes.annotate(text, (full, 2.6), rotation=90, ha="right", color="grey", fontsize=9)
+            at = full - 0.08, 0.97
+            axes.text(*at, text, transform=axes.get_xaxis_transform(), rotation=90, ha="right", va="top", color="grey")
         axes.set(
             xlabel="levels (neurons engaged)", ylabel="µs per row", title="Cost against depth, 1 thread, batch 2048"
         )
-        axes.set_ylim(bottom=0)
-        axes.legend(loc="upper left")
+        axes.set_ylim(0, 1.1 * max(median(row) for row in distinct))
+        axes.legend(loc="upper left", bbox_to_anchor=(-0.05, -0.13), ncols=3, fontsize=9)
     return figure
 
 
@@ -182,6 +194,7 @@ def roofline(rows):
             axes.annotate(name, (at, y), away, textcoords="offset points", ha="right" if side == "left" else "left",
                           va="center", fontsize=9, bbox={"fc": "white", "ec": "none", "pad": 1}, zorder=4)  # fmt: skip
         axes.set(xscale="log", yscale="log", xlabel="FLOPs per byte of weights read", ylabel="GFLOP/s")
+        axes.set_ylim(top=2.5 * peak)
         axes.set_title("A path uses each weight once, so bandwidth is its limit (1 thread)")
         axes.legend(loc="lower right", title="roofs: bandwidth of")
     return figure

@@ -307,10 +307,10 @@ def figure_of(rows):
         names = [f"{row['case']}, {row['threads']} thread{'s' * (row['threads'] > 1)}" for row in masked]
         right.set_yticks(range(len(masked)), names)
         highest = max(row["ff_faster"]["median"] for row in masked)
-        right.set(xscale="log", xlim=(1, 3 * highest), ylim=(len(masked) - 0.4, -1.9))
+        right.set(xscale="log", xlim=(1, 3 * highest), ylim=(len(masked) - 0.4, -0.6))
         right.set(xlabel="times as fast as masked, fffref", title="A layer's gain is not a model's")
         right.grid(axis="y", visible=False)
-        right.legend(loc="upper left", fontsize=9, ncols=3, columnspacing=1, handletextpad=0.3)
+        right.legend(loc="upper center", bbox_to_anchor=(0.4, -0.14), fontsize=9, ncols=3, columnspacing=1)
     return figure
 
 
