@@ -11,7 +11,7 @@ import cases
 import numba
 import numpy as np
 import pytest
-from mutants import gradients_hold, near, make_tests
+from mutants import gradients_hold, make_tests, near
 
 from fffref import PathFFF, algorithms, fast, gradcheck
 from fffref.layers.choices import Choices

@@ -18,8 +18,8 @@ import fffref
 ROOT = pathlib.Path(__file__).parent.parent
 # A folder is an arrow: a module imports only from its own wing and from those before it.
 WINGS = """
-    checks files algorithms differences verdicts probes reports gradcheck layers texts sources datasets plots fast counting
-    formats training models experiments conformance commands cli
+    checks files algorithms differences verdicts probes reports gradcheck layers texts sources datasets plots fast
+    counting formats training models experiments conformance commands cli
 """.split()
 
 

@@ -9,7 +9,7 @@ import tempfile
 from dataclasses import replace
 from types import SimpleNamespace
 
-from mutants import near, make_tests
+from mutants import make_tests, near
 
 from fffref import datasets, training
 from fffref.experiments import variants

@@ -6,7 +6,7 @@ from dataclasses import replace
 import cases
 import numpy as np
 import pytest
-from mutants import near, make_tests
+from mutants import make_tests, near
 
 from fffref import fast
 from fffref.layers.choices import Choices

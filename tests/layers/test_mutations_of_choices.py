@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import cases
 import numpy as np
 import pytest
-from mutants import near, make_tests
+from mutants import make_tests, near
 
 from fffref import algorithms, gradcheck
 

@@ -1,7 +1,7 @@
 """Faults planted in MADDNESS and its tables, one at a time, each found."""
 
 import numpy as np
-from mutants import near, make_tests
+from mutants import make_tests, near
 
 from fffref import algorithms
 

@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 import cases
 import numpy as np
 import pytest
-from mutants import gradients_hold, near, make_tests
+from mutants import gradients_hold, make_tests, near
 
 from fffref import training
 from fffref.formats import checkpoints
