@@ -51,7 +51,8 @@ class Run:
     def key(self):
         """Return a digest of what makes this run this run: sizes, recipe, text and seed."""
         # the number of characters follows from the text, which is named
-        facts = [vars(self.sizes(1)), self.recipe().facts(), training.NUMERICS, self.text, self.seed, self.steps]
+        facts = [vars(self.sizes(1)), sizes.STREAM[self.initial], self.recipe().facts(), training.NUMERICS, self.text]
+        facts += [self.seed, self.steps]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
     @property

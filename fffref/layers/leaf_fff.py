@@ -9,68 +9,15 @@ Reference: P. Belcak and R. Wattenhofer, "Fast Feedforward Networks", arXiv 2308
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import numpy as np
 
 from .. import checks
 from . import activations, tapes, tree
 from .choices import Choices, goes_right, mix, mix_backward
+from .leaf_tape import Chosen, LeafTape
 from .record import Layer, uniform
-
-
-@dataclass(frozen=True, eq=False)
-class LeafTape:
-    """What the soft forward pass keeps for the backward pass, and for losses on the tree itself.
-
-    Attributes
-    ----------
-    x : ndarray (B, I)
-        The input, leading axes flattened into B.
-    lead : tuple of int
-        Those leading axes.
-    scale : ndarray (B, N) or float
-        d logit / d (x . w + b): 1 / temperature, negative where the children are transposed.
-    logit : ndarray (B, N)
-        Logits of the choices, `log(c / (1 - c))` of sigmoid ones; temperature, transposition and noise included.
-    choice, slope : ndarray (B, N)
-        c, the mass of the right child, by sigmoid or smooth step; and dc / d logit.
-    right, left : ndarray (B, N)
-        The masses that made the mixture: c and 1 - c, or their rounding where the pass was straight-through.
-    mixture : ndarray (B, L)
-        Weight of each leaf; every row sums to 1.
-    leaf_logit, hidden : ndarray (B, L, l)
-        The leaves' neurons before and after the activation.
-    """
-
-    x: np.ndarray
-    lead: tuple
-    scale: np.ndarray
-    logit: np.ndarray
-    choice: np.ndarray
-    slope: np.ndarray
-    right: np.ndarray
-    left: np.ndarray
-    mixture: np.ndarray
-    leaf_logit: np.ndarray
-    hidden: np.ndarray
-
-    SHAPES: ClassVar[dict[str, str]] = {
-        "x": "BI", "scale": "BN:or number", "logit": "BN", "choice": "BN", "slope": "BN", "right": "BN", "left": "BN",
-        "mixture": "BL", "leaf_logit": "BLl", "hidden": "BLl",
-    }  # fmt: skip
-
-
-class Chosen(NamedTuple):
-    """What the nodes decide, fields of `LeafTape`: scale, then logit to left (B, N), and the mixture (B, L)."""
-
-    scale: np.ndarray
-    logit: np.ndarray
-    choice: np.ndarray
-    slope: np.ndarray
-    right: np.ndarray
-    left: np.ndarray
-    mixture: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)

@@ -51,7 +51,8 @@ def layer_norm(x, norm, eps):
     y : ndarray (R, H)
     tape : NormTape
     """
-    normal = x - x.mean(1, keepdims=True)  # (R, H)
+    mean = np.add.reduce(x, 1, keepdims=True) / x.dtype.type(x.shape[1])  # x.mean, without its overhead: (R, 1)
+    normal = x - mean  # (R, H)
     variance = np.einsum("rh,rh->r", normal, normal) / x.shape[1]  # (R,), over H and not H - 1
     deviation = np.sqrt(variance + eps)[:, None]  # (R, 1)
     normal /= deviation  # in place: normal is an array of its own
