@@ -15,7 +15,10 @@ extensions = [
     "myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "sphinx.ext.mathjax",
     "sphinx-mathjax-offline",
 ]  # fmt: skip
-include_patterns = ["*.md", "api/*", "notebooks/*", "docs/notation.md", "docs/architecture.md", "docs/bibliography.md", "benchmarks/**.md", "fffref/data/**.md", "fffref/conformance/**.md"]
+include_patterns = [
+    "*.md", "api/*", "notebooks/*", "docs/notation.md", "docs/architecture.md", "docs/bibliography.md",
+    "benchmarks/**.md", "fffref/data/**.md", "fffref/conformance/**.md",
+]  # fmt: skip
 suppress_warnings = ["toc.not_included"]  # the licence and its like, reached by links
 
 # Notebooks are shown as committed, executed. Sliders would need scripts from afar.
