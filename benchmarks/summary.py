@@ -1,10 +1,12 @@
 """The README's table of results, made of the recorded files: every number in it is theirs.
 
-    python benchmarks/summary.py        # prints the table; a test compares it with the README
+    python benchmarks/summary.py            # prints the table; a test compares it with the README
+    python benchmarks/summary.py --others   # beside what others report on CPUs, for benchmarks/README.md
 """
 
 import json
 import pathlib
+import sys
 
 import measure
 
@@ -55,11 +57,38 @@ def speeds():
 
 def model():
     """What that layer is worth in a whole model."""
-    rows = {(row["case"], row["threads"], row["name"]): row for row in rows_of("ultrafastbert")}
+    rows = {(row.get("case"), row.get("threads"), row.get("name")): row for row in rows_of("ultrafastbert")}
     ours, torch = (rows["1 x 128", 1, name] for name in ("masked, fffref", "masked, PyTorch"))
     text = f"{measure.span(ours['conditional_faster'])} times as fast as all neurons, masked"
     text += f"; {measure.span(torch['conditional_faster'])} as the same in PyTorch"
     yield "UltraFastBERT's encoder, whole, 128 tokens", text, "python benchmarks/ultrafastbert.py"
+
+
+OTHERS = (  # what, against what, batch, layer or model, and how many times as fast, as their authors report it
+    ("Spark Transformer, arXiv 2506.06644", "8 % of the FF neurons, against all", "1, decoding", "model", "1.79x"),
+    ("PowerInfer, TurboSparse", "neurons predicted to be active, against all", "1, decoding", "model", "2.1x to 2.3x"),
+    ("NimbleEdge", "a sparse MLP, against a dense one", "1, decoding", "layer", "5x"),
+    ("LookupFFN, arXiv 2403.07221", "tables found by hashing, against GEMMs", "-", "layer", "2.5x"),
+    ("MoEfication", "a trained FF split into experts, against the whole", "-", "layer", "2x"),
+    ("FFF, arXiv 2311.10770", "12 neurons of 4095, against all", "-", "layer", "78x"),
+)  # fmt: skip
+
+
+def others():
+    """What others report on CPUs, and ours beside it: whose layer, whose model, against what."""
+    rows = {(row.get("case"), row.get("threads"), row.get("name")): row for row in rows_of("fast_path")}
+    models = {(row.get("case"), row.get("threads"), row.get("name")): row for row in rows_of("ultrafastbert")}
+    lines = ["| | of what, against what | batch | layer or model | times as fast |", "|---|---|---|---|---|"]
+    lines += [f"| {' | '.join(row)} |" for row in OTHERS]
+    for batch, name in (("1, warm", "fffref.jit, called from Python"), ("1024", "fffref.jit, out=")):
+        row = rows[f"{LAYER}batch {batch}", 1, name]
+        rival = row["dense"]["against"]
+        what = f"12 neurons of 4095, {rival}"
+        lines.append(f"| **fffref** | {what} | {batch} | layer | {measure.span(row['dense'])}x |")
+    for name in ("masked, fffref", "masked, PyTorch"):
+        row = models["1 x 128", 1, name]["conditional_faster"]
+        lines.append(f"| **fffref** | UltraFastBERT's encoder, {name} | 128 tokens | model | {measure.span(row)}x |")
+    return "\n".join(lines) + "\n"
 
 
 def table():
@@ -71,4 +100,4 @@ def table():
 
 
 if __name__ == "__main__":
-    print(table(), end="")
+    print(others() if "--others" in sys.argv else table(), end="")

@@ -23,7 +23,7 @@ class InputTypeError(InputError, TypeError):
 
 def integer(name, value, least, most=LARGEST):
     """Return `value` as an int of at least `least` and at most `most`; refuse floats, booleans and strings."""
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):  # True is an Integral
         raise InputTypeError(
             f"{name} must be an integer, got {shown(value)}; pass a whole number such as {max(least, 1)}"
         )
@@ -43,7 +43,7 @@ def number(name, value, interval):
         float(value)
     except OverflowError:
         raise InputError(f"{name} must lie in {interval}, got {shown(value)}, which no float can hold") from None
-    above = value > least or (interval[0] == "[" and value == least)
+    above = value > least or (interval[0] == "[" and value == least)  # NaN is above nothing
     below = value < most or (interval[-1] == "]" and value == most)
     if not (above and below):
         raise InputError(f"{name} must lie in {interval}, got {shown(value)}")
@@ -72,11 +72,12 @@ def instance(name, value, classes, example):
 def settle(record, **values):
     """Set checked values of a frozen dataclass, while it is being made: plain numbers instead of NumPy's."""
     for name, value in values.items():
-        object.__setattr__(record, name, value)
+        object.__setattr__(record, name, value)  # the one way past `frozen`, within __post_init__
 
 
 def one_of(name, value, choices):
     """Return `value` if it is one of `choices`."""
+    # an array would compare entry by entry
     if not isinstance(value, (str, int, float, type(None))) or value not in choices:
         raise InputError(f"{name} must be one of {', '.join(map(repr, choices))}, got {shown(value)}")
     return value
@@ -90,7 +91,7 @@ def dtype(value, allowed=DTYPES):
         kind = None
     if kind is None or kind.name not in allowed:
         raise InputTypeError(f"dtype must be one of {', '.join(allowed)}, got {shown(value)}")
-    if not kind.isnative:
+    if not kind.isnative:  # arithmetic would work, and compiled code read nonsense
         raise InputTypeError(
             f"dtype must be in this machine's byte order, got {kind}; convert arrays with .astype(np.{kind.name})"
         )
@@ -108,7 +109,8 @@ def array(name, value, shape, dtype):
         if value.dtype.name != np.dtype(dtype).name:
             advice += ", or convert the other side (layer.astype)"
         raise InputTypeError(f"{name} must have dtype {np.dtype(dtype)}, got {value.dtype}; {advice}")
-    tail = shape[1:] if shape[:1] == (...,) else shape
+    tail = shape[1:] if shape[:1] == (...,) else shape  # the axes that are fixed
+    # as many from the end; fewer where there are not so many
     lengths = value.shape[max(value.ndim - len(tail), 0) :] if shape[:1] == (...,) else value.shape
     if len(lengths) != len(tail) or any(w not in (None, n) for w, n in zip(tail, lengths, strict=True)):
         wanted = ", ".join("..." if w is ... else "any" if w is None else str(w) for w in shape)
@@ -134,7 +136,7 @@ def finite(name, value):
     """Refuse NaN and inf, with the place of the first."""
     wrong = ~np.isfinite(value)
     if wrong.any():
-        place = np.unravel_index(np.argmax(wrong), wrong.shape)
+        place = np.unravel_index(np.argmax(wrong), wrong.shape)  # the first, in C order
         what = "NaN" if np.isnan(value[place]) else "infinity"
         raise InputError(f"{name} holds {what}, first at {list(map(int, place))}; fill or drop it")
     return value
@@ -176,4 +178,4 @@ def shown(value):
         text = repr(value)
     except Exception:  # an object's own fault: its type says enough
         text = f"a {type(value).__name__}"
-    return text if len(text) <= 80 else text[:77] + "..."
+    return text if len(text) <= 80 else text[:77] + "..."  # a message is one line

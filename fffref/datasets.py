@@ -20,6 +20,7 @@ import numpy as np
 import platformdirs
 
 from . import checks, files
+from .sources import MIRRORS, SHA256
 from .texts import text  # noqa: F401 (the public name is datasets.text)
 
 EMBEDDED = pathlib.Path(__file__).parent / "data"
@@ -27,31 +28,6 @@ SYSTEM = pathlib.Path("/usr/share/datasets")  # Debian's package dataset-fashion
 FILES = (
     "train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte",
 )  # fmt: skip
-MIRRORS = {
-    "mnist": (
-        "https://ossci-datasets.s3.amazonaws.com/mnist",
-        "https://storage.googleapis.com/cvdf-datasets/mnist",
-    ),
-    "fashion-mnist": (
-        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",
-        "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion",
-    ),
-}
-# Of the uncompressed content: compressed bytes differ from mirror to mirror.
-SHA256 = {
-    "mnist": {
-        "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-        "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-        "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-        "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-    },
-    "fashion-mnist": {
-        "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
-        "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
-        "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
-        "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
-    },
-}
 NAMES = ("mnist-small", *MIRRORS)
 TIMEOUT = 30.0  # seconds without a byte
 LARGEST = 1 << 28  # bytes of a file, uncompressed: five times as many as the largest has
@@ -113,14 +89,16 @@ def load(name, folder=None, progress=True):
         If the files are neither set's as published, such as a part of one: its figures are not comparable.
     """
     checks.one_of("data set", name, NAMES)
-    place = _find(name, folder)
+    place = _find(name, folder)  # what is on this machine is never downloaded
     if place is None:
         place = _cache() / name
         _download(name, place, progress)
+    # read once, for the digest and for the array
     contents = {file: _content(_existing(place / file)) for file in FILES}
     x_train, y_train, x_test, y_test = (_parse_idx(place / file, content) for file, content in contents.items())
     unknown = _unrecognised(name, place, contents)
     for kind, images, labels in (("train", x_train, y_train), ("t10k", x_test, y_test)):
+        # images and labels may come from two copies
         if images.shape[1:] != (28, 28) or labels.shape != images.shape[:1] or labels.max(initial=0) > 9:
             raise checks.InputError(
                 f"{kind}-images and {kind}-labels in {place} do not belong together: expected (n, 28, 28) and (n,) "
@@ -144,6 +122,7 @@ def _unrecognised(name, place, contents):
     """The files that were published under no name, a list; those of another name are refused."""
     if name not in SHA256:
         return []
+    # from a digest to the set that it belongs to
     known = {digest: other for other, digests in SHA256.items() for digest in digests.values()}
     sets = {file: known.get(hashlib.sha256(content).hexdigest()) for file, content in contents.items()}
     for file, other in sets.items():
@@ -194,7 +173,7 @@ def _content(path):
 def _decompressed(content):
     """What gzip has compressed; a small file that would fill the memory is not unpacked."""
     with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
-        whole = file.read(LARGEST + 1)
+        whole = file.read(LARGEST + 1)  # one byte more than allowed shows that there is more
     if len(whole) > LARGEST:
         raise EOFError(f"it has more than {LARGEST:,} bytes, uncompressed")
     return whole
@@ -202,18 +181,19 @@ def _decompressed(content):
 
 def _parse_idx(path, content):
     """The array in the bytes of an IDX file."""
-    axes = content[3] if len(content) > 3 else 0
+    axes = content[3] if len(content) > 3 else 0  # the fourth byte
     start = 4 + 4 * axes
     if content[:3] != b"\0\0\x08" or not 1 <= axes <= 8 or len(content) < start:
         raise checks.InputError(f"{path} is no IDX file of bytes: it begins with {content[:4]!r}; take another copy")
-    shape = tuple(map(int, np.frombuffer(content[4:start], ">u4")))
+    shape = tuple(map(int, np.frombuffer(content[4:start], ">u4")))  # Python's numbers: their product cannot overflow
     if len(content) - start != math.prod(shape):
         raise checks.InputError(f"{path} is truncated or too long: {len(content) - start} bytes for shape {shape}")
-    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)  # a view of the bytes, read-only
 
 
 def _pixels(images):
-    return images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
+    """Images as rows, (n, 28, 28) -> (n, 784), from 0 to 1."""
+    return images.reshape(len(images), -1).astype(np.float32) / np.float32(255)  # (n, 28, 28) -> (n, 784), 0 to 1
 
 
 def _find(name, folder):
@@ -229,15 +209,16 @@ def _find(name, folder):
 
 def _complete(name, folder, lacking):
     """The folder's sub-folder or the folder itself, whichever has all four files; InputError if neither has."""
-    places = (folder / name, folder)
+    places = (folder / name, folder)  # the sub-folder first: both sets' files have the same names
     for place in places:
         if not _missing(place):
             return place
-    missing = min(map(_missing, places), key=len)
+    missing = min(map(_missing, places), key=len)  # of the place that has most
     raise checks.InputError(f"{lacking.format(folder)} {', '.join(missing)} (or the same with .gz); {_ways(name)}")
 
 
 def _missing(folder):
+    """Files that a folder lacks, plain and compressed."""
     return [file for file in FILES if _existing(folder / file) is None]
 
 
@@ -251,6 +232,7 @@ def _existing(path):
 
 
 def _cache():
+    """Where downloads are kept."""
     return platformdirs.user_cache_path("fffref")
 
 
@@ -264,8 +246,9 @@ def _download(name, folder, progress):
             url = f"{mirror}/{file}.gz"
             try:
                 content = _fetch(url, progress)
-                _verify(content, SHA256[name][file])
+                _verify(content, SHA256[name][file])  # before it is written: a wrong file is not kept
             except (OSError, EOFError, zlib.error, ValueError, http.client.HTTPException) as error:
+                # all of them, if no mirror has it
                 failures.append(f"{url}: {' '.join(str(error).split()) or type(error).__name__}")
                 continue
             with files.replacing(folder / f"{file}.gz") as temporary:
@@ -281,7 +264,7 @@ def _fetch(url, progress):
 
     with urllib.request.urlopen(url, timeout=TIMEOUT) as response:
         stated = response.headers.get("Content-Length") or ""
-        length = int(stated) if stated.isdecimal() else 0
+        length = int(stated) if stated.isdecimal() else 0  # some servers do not say
         label = url.rsplit("/", 1)[-1]
         parts, came = [], 0
         with tqdm(total=length or None, desc=label, unit="B", unit_scale=True, disable=not progress) as bar:
@@ -289,15 +272,16 @@ def _fetch(url, progress):
                 parts.append(part)
                 bar.update(len(part))
                 came += len(part)
-                if came > LARGEST:
+                if came > LARGEST:  # a server may send without end
                     raise checks.InputError(f"more than {LARGEST:,} bytes came")
     content = b"".join(parts)
-    if length and len(content) != length:
+    if length and len(content) != length:  # a connection that broke looks like an end
         raise checks.InputError(f"truncated, {len(content)} of {length} bytes came")
     return content
 
 
 def _verify(content, expected):
+    """Refuse a compressed file whose content is not the published one."""
     found = hashlib.sha256(_decompressed(content)).hexdigest()
     if found != expected:
         raise checks.InputError(f"wrong SHA-256 of the uncompressed content, {found} instead of {expected}")

@@ -89,13 +89,17 @@ def rounding_of(f, x, here, scale):
     eps : float
         That of float32 if all values are float32 numbers, else that of float64.
     """
+    # entries move by different amounts and ways: moved alike, they could cancel in f
     pattern = np.resize(np.array([1, -2, 3, -1, 2, -3], x.dtype), x.shape)
     steps = np.spacing(np.abs(x)), (scale * np.finfo(x.dtype).eps ** 0.7).astype(x.dtype)
+    # (2 steps, 5 values)
     values = np.array([[here, *(f(x + x.dtype.type(k) * pattern * step) for k in (1, 2, 3, 4))] for step in steps])
+    # a step that leaves the domain says nothing
     values = np.where(np.isfinite(values).all(1, keepdims=True), values, here)
-    eps = FLOAT32 if np.all(values == values.astype(np.float32)) else FLOAT64
-    thirds, fourths = (np.abs(np.diff(values, n, axis=1)).max(1) for n in (3, 4))
+    eps = FLOAT32 if np.all(values == values.astype(np.float32)) else FLOAT64  # f may compute in less than x has
+    thirds, fourths = (np.abs(np.diff(values, n, axis=1)).max(1) for n in (3, 4))  # (2,) each
     noisy = fourths > thirds / 2  # fourth differences of what is smooth are much smaller
+    # 20 = 1 + 9 + 9 + 1: variances of a third difference; 2 for few samples
     return max(2 * float((thirds * noisy).max()) / np.sqrt(20), eps * abs(here)), eps
 
 
@@ -119,15 +123,19 @@ class Line:
 
     def look(self, h):
         """Take the values at -h and h."""
+        # too near to a step that was taken: nothing new
         if any(level.h / 1.5 < h < 1.5 * level.h for level in self.levels):
             return
-        below, above, h = self.values(h)
+        below, above, h = self.values(h)  # h as it was really stepped
+        # rounding of x may have led to a step that was taken
         taken = any(level.h / 1.2 < h < 1.2 * level.h for level in self.levels)
         if taken or not (h > 0 and np.isfinite(below) and np.isfinite(above)):
             self.refused.append(h)
             return
+        # a value cannot be better than its own last place
         delta = max(self.rounding, self.eps * max(abs(below), abs(above)))
-        rise, fall = above - self.here, self.here - below
+        rise, fall = above - self.here, self.here - below  # f's change to the right, and from the left
+        # central slope; the gap is rise / h - fall / h
         level = Level(h, (above - below) / (2 * h), (rise - fall) / h, SAFETY * delta / h, max(abs(rise), abs(fall)))
         self.levels = sorted([*self.levels, level], key=lambda level: -level.h)
         self._distrust_plateau()
@@ -138,7 +146,9 @@ class Line:
         flat = [level for level in self.levels if level.move == 0]
         if not moving or not flat or flat[0].h > moving[-1].h:
             return
+        # what f moved at the finest step at which it did, scaled to the coarsest at which it did not
         quantum = moving[-1].move * flat[0].h / moving[-1].h
+        # more than that is no rounding: f is a step function there
         if quantum <= self.eps**0.7 * max(abs(self.here), moving[0].move) and quantum > self.rounding:
             self.rounding = quantum
             self.levels = [
@@ -148,18 +158,19 @@ class Line:
     @property
     def still(self):
         """Whether f stood still at all steps."""
-        return all(level.move == 0 for level in self.levels)
+        return all(level.move == 0 for level in self.levels)  # true of no level, too
 
     def estimate(self):
         """The slope with the shortest error bar."""
-        if len(self.levels) < 2:
+        if len(self.levels) < 2:  # one step has nobody to contradict it
             return Estimate()
         slopes, rounding = self.tableau()
         candidates = [
             (self._bar(slopes, rounding, k, order), k, order)
             for k in range(len(slopes)) for order in range(len(slopes[k]))
         ]  # fmt: skip
-        bar, k, order = min(candidates)
+        bar, k, order = min(candidates)  # the shortest bar; of equals, the coarsest and simplest
+        # curvature: (f(h) - 2 f(0) + f(-h)) / h^2 is the gap over h
         h = self.levels[k].h
         return Estimate(slopes[k][order], bar, rounding[k], self.kink(max(k, 1)), self.levels[k].gap / h, h)
 
@@ -167,7 +178,7 @@ class Line:
         """The gap between the one-sided slopes at level k, g + a h + O(h^3), extrapolated to h = 0."""
         coarse, fine = self.levels[k - 1], self.levels[k]
         ratio = coarse.h / fine.h
-        return (ratio * fine.gap - coarse.gap) / (ratio - 1)
+        return (ratio * fine.gap - coarse.gap) / (ratio - 1)  # a h falls out
 
     def tableau(self):
         """Richardson's: row k has the slopes of order 2, 4 and 6 that end at level k."""
@@ -175,10 +186,12 @@ class Line:
         for k, level in enumerate(self.levels):
             row = [level.slope]
             for order in range(1, min(k + 1, ORDERS)):
+                # errors are in even powers of h: Ridders' table, with its squares
                 ratio = (self.levels[k - order].h / level.h) ** 2
-                row.append(row[-1] + (row[-1] - rows[-1][order - 1]) / (ratio - 1))
+                row.append(row[-1] + (row[-1] - rows[-1][order - 1]) / (ratio - 1))  # Neville's recursion to h = 0
             rows.append(row)
         rounding = [level.rounding for level in self.levels]
+        # the worst of the steps that an entry is made of
         return rows, [max(rounding[max(0, k - ORDERS + 1) : k + 1]) for k in range(len(rows))]
 
     def _bar(self, slopes, rounding, k, order):
@@ -187,20 +200,22 @@ class Line:
         The latter is taken whole where rounding does not explain it, and at the nearest step; else it is discounted
         as rounding is, by the ratio of the steps.
         """
-        h, last = self.levels[k].h, k + 1 == len(slopes)
+        h, last = self.levels[k].h, k + 1 == len(slopes)  # the finest step has only a coarser one beside it
         neighbour = self.levels[k - 1 if last else k + 1].h
         if not RATIO**-3 < neighbour / h < RATIO**3 or (last and not order):
             return np.inf  # nothing near to compare with
+        # what the coarser step said, discounted: it is less precise
         jolt = abs(slopes[k][order] - slopes[k - 1][order]) / RATIO if k > order else 0.0
         kink = abs(self.kink(max(k, 1)))
+        # on a kink, any slope between the two sides is one
         bar = rounding[k] + (kink / 2 if kink > rounding[k] + 0.1 * abs(self.levels[k].gap) else 0.0)
-        bar += 3 * self._scatter(slopes) / h
+        bar += 3 * self._scatter(slopes) / h  # rounding that `rounding_of` did not see
         if last:  # no finer step: what the last extrapolation changed
             return bar + DOUBT * max(jolt, abs(slopes[k][order] - slopes[k][order - 1]))
         doubt = jolt
-        for j in range(k + 1, len(slopes)):
+        for j in range(k + 1, len(slopes)):  # Lepski: every finer step may refute this one
             difference = abs(slopes[j][order] - slopes[k][order])
-            explained = difference <= rounding[j] + rounding[k]
+            explained = difference <= rounding[j] + rounding[k]  # both may be off by their rounding
             doubt = max(doubt, difference * (self.levels[j].h / neighbour if explained else 1))
         return bar + DOUBT * doubt
 
@@ -208,6 +223,6 @@ class Line:
         """The least that slopes of order 4 change from step to step, in units of f: rounding that hid before."""
         changes = [
             abs(slopes[k][1] - slopes[k - 1][1]) * self.levels[k].h
-            for k in range(2, len(slopes)) if self.levels[k].move > 0
+            for k in range(2, len(slopes)) if self.levels[k].move > 0  # order 4 needs two steps, and a change one more
         ]  # fmt: skip
         return min(changes, default=0.0)

@@ -42,8 +42,9 @@ class Probe:
         if self.step is not None:
             checks.number("step", self.step, "(0, inf)")
         self.f, self.claims = f, self.gradient.astype(np.float64)
-        self.here, again = self.value(self.x), self.value(self.x)
+        self.here, again = self.value(self.x), self.value(self.x)  # twice: a function that draws differs from itself
         size = np.abs(self.x.astype(np.float64))
+        # what an entry of 0 is taken to be as large as
         self.typical = float(np.median(size[size > 0])) if np.any(size > 0) else 1.0
         self.scales = np.where(size > 0, size, self.typical)
         self.trouble = "" if np.isfinite(self.here) else NOT_FINITE
@@ -52,6 +53,7 @@ class Probe:
         self.rounding, self.eps = 0.0, FLOAT64
         if not self.trouble and self.x.size:
             self.rounding, self.eps = rounding_of(self.value, self.x, self.here, self.scales)
+        # one of the three in float32, and nobody can expect more of the claim
         narrow = FLOAT32 in (np.finfo(self.x.dtype).eps, np.finfo(self.gradient.dtype).eps, self.eps)
         self.claim_eps = FLOAT32 if narrow else FLOAT64
         self.tolerance = (
@@ -62,14 +64,15 @@ class Probe:
     def raw(self, x):
         """f of a copy of x, as a number, complex if f's value is."""
         with np.errstate(all="ignore"):
-            y = np.asarray(self.f(x.copy()))
+            y = np.asarray(self.f(x.copy()))  # a copy: f may write into it
             if self.dy is not None:
                 dy = np.asarray(self.dy)
                 if dy.shape != y.shape:
                     raise checks.InputError(f"dy must have the shape of f's value, {y.shape}, got {dy.shape}")
                 single = y.dtype == np.float32
+                # the sum in float64: its rounding is none of f's
                 y = (dy * (y if np.iscomplexobj(y) else y.astype(np.float64))).sum()
-                y = np.float32(y) if single else y
+                y = np.float32(y) if single else y  # so that `rounding_of` still sees float32
         if np.size(y) != 1:
             raise checks.InputError(f"f must return a number, got shape {np.shape(y)}; pass dy, the output's gradient")
         return np.asarray(y).reshape(())[()]
@@ -81,7 +84,7 @@ class Probe:
     def entry(self, index):
         """The direction of one entry."""
         vector = np.zeros(self.x.shape)
-        vector[index] = 1
+        vector[index] = 1  # e_i, in the shape of x
         return Direction(vector, float(self.scales[index]), index)
 
     def line(self, direction, wide=False):
@@ -90,24 +93,27 @@ class Probe:
         f = (lambda x: self.value(x.astype(np.complex128))) if wide else self.value
 
         def values(h):
-            high = x + (h * direction.vector).astype(x.dtype)
-            low = x - (high - x)
-            step = (high.astype(np.float64) - low) / 2
-            if not np.any(step):
+            """f on both sides, and the step that was taken."""
+            high = x + (h * direction.vector).astype(x.dtype)  # x + h v, as the dtype rounds it
+            low = x - (high - x)  # as far below as it is above
+            step = (high.astype(np.float64) - low) / 2  # what was really stepped, exact in float64
+            if not np.any(step):  # h is below rounding of every entry
                 return np.nan, np.nan, 0.0
             if direction.index is not None:
                 return _tried(f, low), _tried(f, high), float(step[direction.index])
+            # rounding of the direction, in the claim's terms: taken off on both sides
             excess = float((self.claims * (step - h * direction.vector)).sum())
             return _tried(f, low) + excess, _tried(f, high) - excess, h
 
         if not wide:
             return Line(values, self.here, self.rounding, self.eps)
-        here = f(x)
+        here = f(x)  # in complex128, f may round otherwise
         return Line(values, here, *rounding_of(f, x, here, self.scales))
 
     def question(self, direction, claim, line):
         """What `judge` is asked."""
         scale = direction.scale
+        # steps are relative to the entry; those that a caller gives, to 1 at least
         start = START[line.eps] * scale
         if self.step is not None and self.method == "central":
             start = self.step * (max(1.0, scale) if direction.index is not None else 1.0)
@@ -121,9 +127,10 @@ class Probe:
             claim=claim,
             size=float(np.linalg.norm(self.claims * direction.vector)) if direction.index is None else abs(claim),
             start=start,
+            # no step leads beyond a third of x: f is another function there
             top=0.3 * max(1.0, float(np.abs(self.x).max())) / longest,
             tolerance=self.tolerance,
-            blur=BLUR * self.claim_eps * scale,
+            blur=BLUR * self.claim_eps * scale,  # the claim was computed at an x that is rounded
             enough=ENOUGH[line.eps],
             scale=max(scale, self.typical) if direction.index is not None else scale,
         )
@@ -135,9 +142,9 @@ class Probe:
             if direction.index is None
             else float(self.claims[direction.index])
         )
-        if self.trouble:
+        if self.trouble:  # of no entry anything can be said
             return Verdict(UNRESOLVED, Estimate(), self.trouble), claim
-        if not np.isfinite(claim):
+        if not np.isfinite(claim):  # NaN agrees with nothing
             return Verdict(WRONG, Estimate(), ""), claim
         if self.method == "complex":
             verdict = self._complex(direction, claim)
@@ -148,7 +155,7 @@ class Probe:
 
     def complex_slope(self, direction, h=None, at=None):
         """Im f(x + ih v) / h."""
-        h = h or self.step or COMPLEX_STEP * direction.scale
+        h = h or self.step or COMPLEX_STEP * direction.scale  # h^2 vanishes beside 1: no truncation
         value = self.raw((self.x if at is None else at) + 1j * h * direction.vector)
         if not np.iscomplexobj(value):
             raise checks.InputError(
@@ -159,9 +166,11 @@ class Probe:
 
     def _complex(self, direction, claim):
         """The verdict by complex step; None if central differences have to decide."""
+        # the imaginary part subtracts nothing, so only rounding of the claim and of f's terms is left
         slope = self.complex_slope(direction)
         size = float(np.linalg.norm(self.claims * direction.vector))
         largest = float(np.linalg.norm(self.claims)) * float(np.abs(direction.vector).max())
+        # a few tens of roundings of what is summed
         bar = 30 * self.claim_eps * (largest if direction.index is not None else size)
         if abs(slope) * direction.scale <= 30 * self.rounding:  # f hardly moves: the claim is a sum of what cancels
             bar += 30 * self.rounding / max(direction.scale, self.typical)
@@ -169,16 +178,19 @@ class Probe:
         estimate = Estimate(slope, bar, bar)
         if abs(claim - slope) <= allowed:
             return Verdict(AGREES, estimate, "")
+        # some functions of SciPy are right at one step only
         second = self.complex_slope(direction, SECOND_COMPLEX_STEP * direction.scale)
-        if not abs(second - slope) <= 1e-3 * abs(claim - slope):
+        if not abs(second - slope) <= 1e-3 * abs(claim - slope):  # the steps disagree: let differences decide
             return None
+        # how much does the slope change within rounding of x?
         moved = self.x + (4 * np.spacing(np.abs(self.x)) if self.x.dtype == np.float32 else 4 * self.claim_eps * self.x)
-        bar += 4 * abs(self.complex_slope(direction, at=moved) - slope)
+        bar += 4 * abs(self.complex_slope(direction, at=moved) - slope)  # so much the claim may be off, too
         kind = AGREES if abs(claim - slope) <= bar + self.tolerance * size else WRONG
         return Verdict(kind, replace(estimate, bar=bar), "")
 
     def analytic(self):
         """Whether complex step and central differences agree along a normal direction."""
+        # one direction sees every entry
         direction = Direction(np.random.default_rng(0).standard_normal(self.x.shape) * self.scales, 1.0)
         slope, line = self.complex_slope(direction), self.line(direction, wide=True)
         question = replace(self.question(direction, slope, line), tolerance=1e-9)
@@ -186,9 +198,10 @@ class Probe:
 
     def directions(self, rng):
         """Normal directions, each with its own balance between entries with large and with small claims."""
-        effect = np.abs(self.claims) * self.scales
+        effect = np.abs(self.claims) * self.scales  # how far f moves if an entry moves by its size
         effects = effect[np.isfinite(effect) & (effect > 0)]
         for share in np.linspace(2, 0, DIRECTIONS) if effects.size else np.full(DIRECTIONS, 2):
+            # entries with more effect are moved less
             reach = np.quantile(effects, share) / np.maximum(effect, 1e-300) if share <= 1 else 1.0
             yield Direction(rng.standard_normal(self.x.shape) * self.scales * np.minimum(reach, 1), 1.0)
 
@@ -198,7 +211,7 @@ class Probe:
             return self.complex_slope(direction), 0.0
         line = self.line(direction)
         if self.step is not None:
-            line.look(self.step * max(1.0, abs(float(self.x[direction.index]))))
+            line.look(self.step * max(1.0, abs(float(self.x[direction.index]))))  # one central difference, as asked for
             return (line.levels[0].slope, np.inf) if line.levels else (0.0, np.inf)
         estimate = measure(line, replace(self.question(direction, np.nan, line), size=0.0, enough=1e-10))
         return estimate.slope, estimate.bar

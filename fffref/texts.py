@@ -49,13 +49,13 @@ def text(name, folder=None):
     ValueError
         If there is no such text or file, it is no UTF-8, not the text that it should be, or cannot be downloaded.
     """
-    if name == "shakespeare":
+    if name == "shakespeare":  # inside the package, compressed
         return lzma.decompress(EMBEDDED.read_bytes()).decode()
     if name == TINY:
         return _tiny(folder)
     path = pathlib.Path(name)
     try:
-        content = path.read_bytes().decode()
+        content = path.read_bytes().decode()  # bytes first: line ends stay as they are
     except UnicodeDecodeError as error:
         raise checks.InputError(f"{path} is no text in UTF-8: byte {error.start} cannot be read; convert it") from error
     except OSError as error:
@@ -72,7 +72,7 @@ def _tiny(folder):
     for path in _places(folder):
         if path.is_file():
             content = path.read_bytes()
-            _verify(content, path)
+            _verify(content, path)  # losses are comparable only on the very same text
             return content.decode()
     if folder is not None:
         raise checks.InputError(f"{folder} lacks {FILE} of {TINY}; {_ways()}")
@@ -81,6 +81,7 @@ def _tiny(folder):
 
 def _places(folder):
     """Where the file may be."""
+    # a folder that was named is the only place
     roots = [folder] if folder is not None else [os.environ.get("FFFREF_DATA"), platformdirs.user_cache_path("fffref")]
     return [files.path_of(root).joinpath(*sub, FILE) for root in roots if root for sub in ((TINY,), ())]
 
@@ -111,6 +112,7 @@ def _verify(content, place):
 
 
 def _ways():
+    """All ways to come by the file, for a message."""
     return (
         f"ways to go on: put {FILE} into a folder and name it (folder=, --data-folder or the variable FFFREF_DATA); "
         "name a mirror in the variable FFFREF_MIRROR; or use 'shakespeare', which is inside the package"

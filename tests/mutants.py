@@ -42,7 +42,7 @@ def module_with(name, old=None, new=None):
     return module
 
 
-def tests_of(names, faults):
+def make_tests(names, faults):
     """Two tests of a file: its checks pass on the source as it is, and find each of the faults.
 
     `names` are those of the file (`globals()`). A check that takes a folder besides the module gets an empty one.

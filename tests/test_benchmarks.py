@@ -136,7 +136,10 @@ def recorded_rows():
 
 
 def test_the_readme_quotes_the_results_rightly():
-    assert pytest.importorskip("summary").table() in (ROOT / "README.md").read_text()
+    summary = pytest.importorskip("summary")
+    assert summary.table() in (ROOT / "README.md").read_text()
+    assert summary.others() in (ROOT / "benchmarks" / "README.md").read_text()
+
 
 def test_figures_can_be_drawn_of_the_results(monkeypatch, tmp_path):
     figures = pytest.importorskip("figures")

@@ -11,7 +11,7 @@ import cases
 import numba
 import numpy as np
 import pytest
-from mutants import gradients_hold, near, tests_of
+from mutants import gradients_hold, make_tests, near
 
 from fffref import PathFFF, algorithms, fast, gradcheck
 from fffref.layers.choices import Choices
@@ -334,7 +334,7 @@ FAULTS = {
     "leaf out bias missing, hard": ("leaf_fff", " + self.leaf_out_bias[j]  #", "  #"),
     "leaf out bias missing, backward": ("leaf_fff", " + dy @ self.leaf_out_bias.T", ""),
     # forgotten factors and terms
-    "temperature forgotten, backward": ("leaf_fff", "dnode = dnode * tape.scale", "dnode = dnode * np.sign(tape.scale)"),
+    "temperature forgotten, backward": ("leaf_fff", "return dnode * tape.scale", "return dnode * np.sign(tape.scale)"),
     "mixture forgotten in the leaves": ("leaf_fff", "dfolded *= mixture", "dfolded *= 1"),
     "mixture forgotten in the outputs": ("leaf_fff", "folded = (tape.hidden * mixture)", "folded = (tape.hidden)"),
     "balance dropped": ("leaf_fff", 'dmix = dmix + tapes.further("dmixture", dmixture, tape.mixture)', "pass"),
@@ -403,8 +403,7 @@ FAULTS = {
     "sums begin one late": ("kernels", "slice(start[r], start[r + 1])", "slice(start[r] + 1, start[r + 1])"),
     # the compiled path and what it shares
     "activation's slope dropped, compiled": ("path", "dlogit *= activations.get(self.layer.activation).derivative(tape.logit).reshape(-1)", "pass"),
-    "logit for hidden, compiled": ("path", "dlogit[visit], tape.hidden.reshape(-1)[visit]", "dlogit[visit], tape.logit.reshape(-1)[visit]"),
-    "a thread's first neuron lost": ("path", "part = start[first : last + 1], slice(first, last)", "part = start[first : last + 1], slice(first, last - 1)"),
+    "logit for hidden, compiled": ("path", "(tape.hidden.reshape(-1), dy)", "(tape.logit.reshape(-1), dy)"),
     "dx by output weights' order": ("path", "np.arange(B + 1) * self._length", "np.arange(B + 1) * (self._length - 1)"),
     "routes counted over all trees": ("path", "node - len(W.in_weight) // K * np.arange(K)[:, None]", "node"),
     "an item handed out twice": ("base", "waiting_items = iter(items)", "waiting_items = [*items, 0]"),
@@ -420,4 +419,4 @@ FAULTS = {
     "one in two thousand": ("leaf_fff", "node_bias=dnode.sum(0)", "node_bias=1.0005 * dnode.sum(0)"),
 }  # fmt: skip
 
-test_the_source_as_it_is_passes, test_a_planted_fault_is_found = tests_of(globals(), FAULTS)
+test_the_source_as_it_is_passes, test_a_planted_fault_is_found = make_tests(globals(), FAULTS)

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from mutants import module_with, near
 
-from fffref import gradcheck, probes, verdicts
+from fffref import gradcheck, probes, reports, verdicts
 
 
 def checker(monkeypatch, name, module):
     """`gradcheck`, with what it and its helpers import from the module `name` taken from this one."""
-    for other in (probes, verdicts, gradcheck):
+    for other in (probes, verdicts, reports, gradcheck):
         for label in vars(module):
             if label in vars(other) and getattr(vars(other)[label], "__module__", "") == f"fffref.{name}":
                 monkeypatch.setattr(other, label, vars(module)[label])
@@ -88,9 +88,9 @@ CHECKER_FAULTS = {
     "asked steps, not those taken": ("probes", "step = (high.astype(np.float64) - low) / 2", "step = h * direction.vector"),
     "randomness not looked for": ("probes", "if not self.trouble and self.here != again:", "if False:"),
     "a complex step without its i": ("probes", "+ 1j * h * direction.vector", "+ h * direction.vector * (1 + 0j)"),
-    # gradcheck
-    "analyticity assumed": ("gradcheck", "and not probe.analytic()", "and False"),
-    "wrong counted as agreeing": ("gradcheck", "for kind in (AGREES, WRONG, UNRESOLVED))", "for kind in (WRONG, AGREES, UNRESOLVED))"),
+    # reports
+    "analyticity assumed": ("reports", "and not probe.analytic()", "and False"),
+    "wrong counted as agreeing": ("reports", "for kind in (AGREES, WRONG, UNRESOLVED))", "for kind in (WRONG, AGREES, UNRESOLVED))"),
 }  # fmt: skip
 
 

@@ -8,7 +8,7 @@ import struct
 
 import numpy as np
 import pytest
-from mutants import tests_of
+from mutants import make_tests
 
 from fffref import LeafFFF, PathFFF, counting
 
@@ -165,8 +165,8 @@ def verify_checkpoints(module, folder):
         assert refuses(module.load, folder / "b.safetensors")
 
 
-def verify_ultrafastbert(module, folder):
-    """The module's state dict against the layer; a folder whose halves do not belong together is refused."""
+def verify_fff_module(module, folder):
+    """The module's state dict against the layer, there and back."""
     rng = np.random.default_rng(0)
     layer = PathFFF.init(rng, 5, 3, 2, 2)
     again = module.path_fff({f"a.{name}": array for name, array in module.module(layer).items()}, 2, prefix="a.")
@@ -174,15 +174,27 @@ def verify_ultrafastbert(module, folder):
         np.testing.assert_array_equal(again.arrays()[name], array)
     assert refuses(module.path_fff, module.module(layer), 3) and refuses(module.path_fff, module.module(layer), 1)
     assert again.activation == "gelu"
+
+
+def verify_architecture(module, folder):
+    """Sizes by the tensors that they ask for, and back from their configuration; absurd ones are refused."""
+    arch = module.Arch(layers=2, hidden=8, heads=2, vocabulary=11, max_length=8, depth=2)
+    assert module.Arch.of(arch.config()) == arch
+    scalars = sum(int(np.prod(s)) for name, s in arch.shapes().items() if name != module.OUT and s != ())
+    assert arch.counted().n_parameters == scalars and arch.counted().ff.neurons_engaged == 3
+    assert refuses(module.Arch, layers=10**9) and refuses(module.Arch, heads=5)
+
+
+def verify_ultrafastbert(module, folder):
+    """A folder comes back; one whose halves do not belong together is refused."""
+    rng = np.random.default_rng(0)
     arch = module.Arch(layers=2, hidden=8, heads=2, vocabulary=11, max_length=8, depth=2)
     module.save(folder / "a", arch, module.draw(rng, arch))
     module.save(folder / "b", arch, module.draw(rng, arch))
     found, tensors = module.load(folder / "a")
     assert found == arch
-    sizes = sum(array.size for name, array in tensors.items() if not name.endswith("norm_factor"))
-    assert arch.counted().n_parameters == sizes and arch.counted().ff.neurons_engaged == 3
     (folder / "b" / "config.json").replace(folder / "a" / "config.json")
-    assert refuses(module.load, folder / "a") and refuses(module.Arch, layers=10**9) and refuses(module.Arch, heads=5)
+    assert refuses(module.load, folder / "a")
     assert refuses(module.checked, module.Arch(layers=60_000), tensors)
 
 
@@ -204,9 +216,14 @@ def verify_layers(module, folder):
     assert (leaf.parameters, leaf.parameters_engaged, leaf.neurons_engaged) == (4 + 2 * (8 + 6), 4 + 8 + 6, 3)
     gated = module.dense_ff(3, 2, 5, gated=True, in_bias=False)
     assert gated.parameters == 2 * 15 + 10 + 2 and gated.forward.multiply_adds == 40
-    assert module.amdahl(0.5, 2) == 4 / 3 and refuses(module.amdahl, 0.5, 0) and refuses(module.amdahl, float("nan"), 2)
     assert refuses(module.moe, 3, 2, 4, 5, 1) and refuses(module.path_fff, 3, 2, 1.0)
-    assert refuses(module.dense_ff, 3, 2, 1, gated="no") and refuses(module.Work, 1.5)
+    assert refuses(module.dense_ff, 3, 2, 1, gated="no")
+
+
+def verify_counts(module, folder):
+    """Work adds up, in whole numbers; Amdahl's law by hand."""
+    assert (2 * module.Work(3, 1) + module.Work(1)).flops == 16 and refuses(module.Work, 1.5)
+    assert module.amdahl(0.5, 2) == 4 / 3 and refuses(module.amdahl, 0.5, 0) and refuses(module.amdahl, float("nan"), 2)
 
 
 def verify_transformers(module, folder):
@@ -259,10 +276,10 @@ FAULTS = {
     "the state is the layer's": ("checkpoints", "(layer, *state), strict=True)", "(layer, *(layer for _ in state)), strict=True)"),
     "halves of two folders": ("ultrafastbert", "if mark is not None and config.get(MARK) != mark:", "if False:"),
     "the mark says nothing": ("ultrafastbert", "        sha.update(safetensors.native(tensors[name]))\n", ""),
-    "outputs not turned over": ("ultrafastbert", "{prefix + MODULE[0]: inward, prefix + MODULE[1]: layer.in_bias.reshape(-1), prefix + MODULE[2]: outward.T}", "{prefix + MODULE[0]: inward, prefix + MODULE[1]: layer.in_bias.reshape(-1), prefix + MODULE[2]: np.flip(outward).T}"),
-    "trees in the other order": ("ultrafastbert", "bias.reshape(n_trees, -1)", "bias.reshape(-1, n_trees).T"),
-    "a million layers": ("ultrafastbert", "LARGEST.get(name, 2**31)", "2**40"),
-    "an FFF counted dense": ("ultrafastbert", "ff = counted.path_fff(H, H, self.depth, self.n_trees)", "ff = counted.dense_ff(H, H, self.neurons)"),
+    "outputs not turned over": ("fff_module", "{prefix + MODULE[0]: inward, prefix + MODULE[1]: layer.in_bias.reshape(-1), prefix + MODULE[2]: outward.T}", "{prefix + MODULE[0]: inward, prefix + MODULE[1]: layer.in_bias.reshape(-1), prefix + MODULE[2]: outward[::-1].T}"),
+    "trees in the other order": ("fff_module", "bias.reshape(n_trees, -1)", "bias.reshape(-1, n_trees).T"),
+    "a million layers": ("architecture", "LARGEST.get(name, 2**31)", "2**40"),
+    "an FFF counted dense": ("architecture", "ff = counted.path_fff(H, H, self.depth, self.n_trees)", "ff = counted.dense_ff(H, H, self.neurons)"),
     "only the first wrapper": ("names", "while (shorter := WRAPPERS.sub", "if (shorter := WRAPPERS.sub"),
     "any module is a wrapper": ("names", r"^(?:module\.)+|", r"(?:module\.)+|"),
     "the later name wins": ("names", "if new in names:", "if False:"),
@@ -271,7 +288,7 @@ FAULTS = {
     "nodes without bias": ("layers", "parameters=N * (I + 1)", "parameters=N * I"),
     "a gate costs nothing": ("layers", "inward = 2 * w if gated else w", "inward = w"),
     "all experts at once": ("layers", 'checks.integer("k", k, 1, E)', 'checks.integer("k", k, 1)'),
-    "work in fractions": ("layers", "        _whole(self, (\"multiply_adds\", \"elementwise\"), -float(\"inf\"))\n", "        pass\n"),
+    "work in fractions": ("counts", "        _whole(self, (\"multiply_adds\", \"elementwise\"), -float(\"inf\"))\n", "        pass\n"),
     "a window sees one more": ("transformers", "full = max(n - window, 0)", "full = max(n - window - 1, 0)"),
     "no heads of keys": ("transformers", 'for name in ("kv_heads", "head_width", "window"):', 'for name in ("window",):'),
     "a fraction of a position": ("transformers", 'for name in ("positions", "token_types", "further"):', "for name in ():"),
@@ -279,4 +296,4 @@ FAULTS = {
     "any layer": ("transformers", "if not isinstance(getattr(self, name), kind):", "if False:"),
 }  # fmt: skip
 
-test_the_source_as_it_is_passes, test_a_planted_fault_is_found = tests_of(globals(), FAULTS)
+test_the_source_as_it_is_passes, test_a_planted_fault_is_found = make_tests(globals(), FAULTS)

@@ -18,8 +18,8 @@ import fffref
 ROOT = pathlib.Path(__file__).parent.parent
 # A folder is an arrow: a module imports only from its own wing and from those before it.
 WINGS = """
-    checks files algorithms differences verdicts probes gradcheck layers texts datasets plots fast counting formats
-    training models experiments conformance commands cli
+    checks files algorithms differences verdicts probes reports gradcheck layers texts sources datasets plots fast
+    counting formats training models experiments conformance commands cli
 """.split()
 
 
@@ -188,7 +188,8 @@ def test_the_version_is_written_once_more_and_agrees():
     assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == fffref.__version__
 
 
-def test_the_code_in_the_readme_runs():
+def test_the_code_in_the_readme_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # it writes a checkpoint
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
     assert blocks
     for block in blocks:

@@ -55,24 +55,32 @@ def _add_dtype(command, report):
 
 
 def _dense_ff(arguments):
+    """The count that the options describe."""
+
     from .. import counting
 
     return counting.dense_ff(arguments.n_in, _n_out(arguments), arguments.width, gated=arguments.gated)
 
 
 def _leaf_fff(arguments):
+    """The count that the options describe."""
+
     from .. import counting
 
     return counting.leaf_fff(arguments.n_in, _n_out(arguments), arguments.depth, arguments.leaf_width)
 
 
 def _path_fff(arguments):
+    """The count that the options describe."""
+
     from .. import counting
 
     return counting.path_fff(arguments.n_in, _n_out(arguments), arguments.depth, arguments.trees)
 
 
 def _moe(arguments):
+    """The count that the options describe."""
+
     from .. import counting
 
     sizes = arguments.experts, arguments.k, arguments.expert_width
@@ -80,6 +88,7 @@ def _moe(arguments):
 
 
 def _n_out(arguments):
+    """As many outputs as inputs, unless told otherwise."""
     return arguments.n_in if arguments.n_out is None else arguments.n_out
 
 
@@ -162,6 +171,7 @@ def _layer(arguments, count):
 
 
 def _work(work):
+    """Arithmetic as JSON has it."""
     return {"multiply_adds": work.multiply_adds, "elementwise": work.elementwise, "flops": work.flops}
 
 
@@ -227,6 +237,7 @@ def _model_lines(report, model):
 
 
 def _from(context):
+    """A context as the end of a sentence."""
     if context is None:
         return "at no context: its window is too short"
     return "from the first token on" if context == 1 else f"from a context of {context:,} tokens on"

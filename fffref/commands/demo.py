@@ -6,7 +6,7 @@ from . import shared
 def add(commands):
     """Add the command and its options."""
     text = """\
-Check the gradients of all layers, train four of them on a sample of MNIST, harden, compare, draw.
+Check the gradients of all layers, train five nets on a sample of MNIST, harden, compare, draw.
 
 What to look at: the complex-step column is at rounding, so the gradients are exact; the tree with the entropy loss
 loses accuracy when it is hardened and leaves most of its leaves unused, the annealed one does neither; and with 12

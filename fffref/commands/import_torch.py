@@ -110,6 +110,7 @@ def _back(arguments, source, out):
 
 
 def _report(layer, out, left_out=()):
+    """What was written, and what was not."""
     return {
         "out": str(out), "layer": type(layer).__name__, "dtype": str(layer.dtype), "options": layer.options(),
         "shapes": {name: list(array.shape) for name, array in layer.arrays().items()}, "left_out": list(left_out),

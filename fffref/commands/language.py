@@ -1,8 +1,6 @@
 """`fffref reproduce language`: language models that differ in their FF layer alone."""
 
-import pathlib
-
-from .. import checks
+from .. import checks, files
 from . import shared
 
 
@@ -42,7 +40,7 @@ def run(arguments):
     from ..experiments import language, sweep
     from ..models import text
 
-    out = pathlib.Path(arguments.out)
+    out = files.path_of(arguments.out)
     if not arguments.report:
         steps = 40 if arguments.quick else checks.integer("--steps", arguments.steps, text.EPOCHS)
         options = {"steps": steps, "text": arguments.text, "folder": arguments.data_folder}

@@ -1,7 +1,5 @@
 """`fffref lm`: train a small language model on a text, judge it, let it write."""
 
-import pathlib
-
 from .. import checks, files
 from . import shared
 
@@ -31,6 +29,7 @@ examples:
 
 
 def _add_text(command):
+    """Add what names a text."""
     command.add_argument("--text", default="shakespeare", metavar="TEXT",
                          help="shakespeare (eight plays, inside the package), tiny-shakespeare, or a file in UTF-8; "
                          "its last tenth is held out (%(default)s)")  # fmt: skip
@@ -40,6 +39,7 @@ def _add_text(command):
 
 
 def _add_train(kinds):
+    """Add `train` and its options."""
     text = """\
 Train a model and save it, twenty times on the way; what was stopped goes on with --resume, and ends with the same
 weights, bit for bit."""
@@ -67,6 +67,7 @@ weights, bit for bit."""
 
 
 def _add_evaluate(kinds):
+    """Add `evaluate` and its options."""
     text = "Nats a token over the whole held-out tenth of a text, routing hard; and soft, where a layer can be."
     evaluate = kinds.add_parser("evaluate", help="loss on held-out text", description=text)
     evaluate.add_argument("folder", metavar="FOLDER", help="what train saved")
@@ -76,6 +77,7 @@ def _add_evaluate(kinds):
 
 
 def _add_sample(kinds):
+    """Add `sample` and its options."""
     text = """\
 Go on with a text, character by character as they come. Where the model's context is full, its second half is read anew
 and what is older is forgotten, so that the text may be as long as you like."""
@@ -203,7 +205,7 @@ def _load(folder):
     from ..models import vocabulary
     from ..models.transformer import Transformer
 
-    folder = pathlib.Path(folder)
+    folder = files.path_of(folder)
     if not (folder / CHECKPOINT).exists():
         raise checks.InputError(f"there is no {folder / CHECKPOINT}; fffref lm train --out {folder} makes one")
     saved = checkpoints.load(folder / CHECKPOINT, Transformer)

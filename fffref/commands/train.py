@@ -76,6 +76,7 @@ def _recipe(arguments, layer=None):
 
 
 def _history_table(history):
+    """A line an epoch."""
     head = f"{'epoch':>6}{'loss':>9}{'soft [%]':>10}{'hard [%]':>10}{'entropy':>10}{'leaves used':>13}"
     text = shared.or_dash
     body = (

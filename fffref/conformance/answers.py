@@ -29,6 +29,7 @@ def expected(case, spec, level):
     """
     B, _, O, depth, width = spec.sizes  # noqa: E741
     layer, rows = layer_of(case, spec), nested(case["x"])
+    # each level asks for one thing more, so that a port can grow from one to the next
     if level == 1 and spec.layer == "leaf":
         return {"leaf": Array("int32", (B,), [leaf_of(row, layer) for row in rows])}
     if level == 1:
@@ -37,13 +38,15 @@ def expected(case, spec, level):
         return {"y": _array(spec, (B, O), hard(rows, layer, spec))}
     if level == 3:
         trees = scaled_trees(case, layer)
+        # soft: (B, O), temperature and transposition in the trees
         answer = {"y": _array(spec, (B, O), soft(rows, trees))}
+        # the sum over all rows would be NaN
         entropies = {} if "nan" in spec.options else {"entropy": Array(spec.dtype, (), [entropy(rows, trees)])}
         return answer | {name: _rounded(array) for name, array in entropies.items()}
     if level == 4:
         found = gradients(case, spec, layer, nested(case["dy"]))
         return {f"d_{name}": _array(spec, case[name].shape, value) for name, value in found.items()}
-    losses = descend(case, spec, layer)
+    losses = descend(case, spec, layer)  # changes `layer` in place: its arrays are answers, too
     after = {name: _array(spec, case[name].shape, getattr(layer, name)) for name in PARAMETERS[spec.layer]}
     return {"loss": _array(spec, (STEPS,), losses)} | after
 
@@ -58,6 +61,7 @@ def layer_of(case, spec):
     """The layer as an object whose arrays are nested lists, as `algorithms` reads it; empty where the case has none."""
     found = {name: nested(case[name]) if name in case else None for name in PARAMETERS[spec.layer]}
     if spec.layer == "leaf" and found["leaf_out_bias"] is None:
+        # leaves of no neurons and no outputs: only the way is walked
         found |= {name: [[]] * (len(found["node_bias"]) + 1) for name in PARAMETERS["leaf"][2:]}
     if spec.layer == "path" and found["out_weight"] is None:
         found["out_weight"] = [[[] for _ in biases] for biases in found["in_bias"]]
@@ -74,9 +78,9 @@ def _logits(row, layer, spec):
     if spec.layer == "path":  # the last level's decide nothing
         trees = zip(layer.in_weight, layer.in_bias, strict=True)
         return [z for tree in trees for z in algorithms.CMM([row], *tree)[0][0][:-1]]
-    node, logits = len(layer.node_bias) + leaf_of(row, layer), []
+    node, logits = len(layer.node_bias) + leaf_of(row, layer), []  # the leaf, counted on behind the nodes
     while node:  # up to the root
-        node = (node - 1) // 2
+        node = (node - 1) // 2  # the parent
         logits.append(algorithms.dot(row, layer.node_weight[node]) + layer.node_bias[node])
     return logits
 
@@ -106,6 +110,7 @@ def scales(case):
     """What each row's logits are multiplied by, node by node: 1 / temperature, negative where transposed."""
     rows, nodes = case["x"].shape[0], case["node_bias"].shape[0]
     marks = nested(case["transposed"]) if "transposed" in case else [[0] * nodes] * rows
+    # (B, N), as nested lists
     return [[(-1 if mark else 1) / case["temperature"].values[0] for mark in row] for row in marks]
 
 
@@ -123,6 +128,7 @@ def _scaled(layer, scale):
 
 def gradients(case, spec, layer, dy):
     """Gradients of sum(dy y) + entropy_weight entropy with respect to every array and to x, as nested lists."""
+    # summed over rows, but for that of x
     total = {name: _zeros(getattr(layer, name)) for name in PARAMETERS[spec.layer]} | {"x": []}
     of_rows = scales(case) if spec.layer == "leaf" else [None] * len(dy)
     for row, g, scale in zip(nested(case["x"]), dy, of_rows, strict=True):
@@ -132,6 +138,7 @@ def gradients(case, spec, layer, dy):
             found = algorithms.BACKWARD_T(row, _scaled(layer, scale), g, case["entropy_weight"].values[0])
         total["x"].append(found.pop(("x", 0)))
         for (name, *at), value in found.items():
+            # the chain rule through the scale of a row's tree
             _add(total[name], at, value, scale[at[0]] if name.startswith("node") else 1)
     return total
 
@@ -147,10 +154,11 @@ def descend(case, spec, layer):
             y, further = hard(rows, layer, spec), 0.0
         dy = [[a - b for a, b in zip(*pair, strict=True)] for pair in zip(y, target, strict=True)]
         losses.append(math.fsum(d * d for d in flat(dy)) / 2 + further)
+        # all taken before any is moved: a dict that is complete
         for name, gradient in gradients(case, spec, layer, dy).items():
             if name != "x":
                 for i, part in enumerate(gradient):
-                    _add(getattr(layer, name), [i], part, -case["rate"].values[0])
+                    _add(getattr(layer, name), [i], part, -case["rate"].values[0])  # p - rate g
     return losses
 
 
@@ -173,7 +181,7 @@ def _add(total, at, value, factor):
 def _array(spec, shape, numbers):
     """Nested lists as an array of the case's dtype."""
     array = _rounded(Array(spec.dtype, shape, flat(numbers)))
-    if "dyadic" in spec.options and array.values != flat(numbers):
+    if "dyadic" in spec.options and array.values != flat(numbers):  # rounding changed something: not exact
         raise checks.InputError("the answers of a dyadic case must be exact; take smaller sizes")
     return array
 

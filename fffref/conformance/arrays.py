@@ -38,9 +38,10 @@ def nested(array):
     """An array as nested lists; the number itself if the rank is 0."""
 
     def part(shape, values):
+        """The first axis split off, the rest by the same function."""
         if not shape:
             return values[0]
-        size = math.prod(shape[1:])
+        size = math.prod(shape[1:])  # numbers of one part
         return [part(shape[1:], values[i * size : (i + 1) * size]) for i in range(shape[0])]
 
     return part(array.shape, array.values)
@@ -53,16 +54,17 @@ def rounded(dtype, value):
     if dtype != "float32":
         return float(value)
     try:
-        return struct.unpack("<f", struct.pack("<f", value))[0]
+        return struct.unpack("<f", struct.pack("<f", value))[0]  # through four bytes and back: no library needed
     except OverflowError:
-        return math.copysign(math.inf, value)
+        return math.copysign(math.inf, value)  # as rounding to float32 does
 
 
 def decimal(dtype, value):
     """The shortest decimal that gives this number back in its dtype."""
     if dtype == "float32" and math.isfinite(value):
+        # nine digits always do
         return next(text for p in range(1, 10) if rounded(dtype, float(text := f"{value:.{p}g}")) == value)
-    return repr(value).removesuffix(".0")
+    return repr(value).removesuffix(".0")  # Python's repr is the shortest of a float64
 
 
 def to_text(arrays):
@@ -70,7 +72,7 @@ def to_text(arrays):
     lines = []
     for name, array in arrays.items():
         lines.append(" ".join(map(str, (name, array.dtype, len(array.shape), *array.shape))))
-        width = max(1, array.shape[-1]) if array.shape else 1
+        width = max(1, array.shape[-1]) if array.shape else 1  # a row a line; an empty last axis has no numbers
         numbers = [decimal(array.dtype, value) for value in array.values]
         lines += [" ".join(numbers[i : i + width]) for i in range(0, len(numbers), width)]
     return "\n".join(lines) + "\n"
@@ -81,7 +83,7 @@ def to_binary(arrays):
     parts = []
     for name, array in arrays.items():
         code, letter = CODES[array.dtype]
-        sizes = [*array.shape, *[0] * (6 - len(array.shape))]
+        sizes = [*array.shape, *[0] * (6 - len(array.shape))]  # six always: the header has one length
         parts.append(HEADER.pack(name.encode(), code, len(array.shape), *sizes))
         parts.append(struct.pack(f"<{len(array.values)}{letter}", *array.values))
     return b"".join(parts)
@@ -92,27 +94,28 @@ def from_binary(data):
     arrays, at = {}, 0
     while at < len(data):
         name, code, rank, *sizes = HEADER.unpack_from(data, at)
-        shape = tuple(sizes[:rank])
+        shape = tuple(sizes[:rank])  # a rank of 0 is one number: the product of nothing is 1
         numbers = struct.Struct(f"<{math.prod(shape)}{CODES[NAMES[code]][1]}")
         values = list(numbers.unpack_from(data, at + HEADER.size))
         arrays[name.rstrip(b"\0").decode()] = Array(NAMES[code], shape, values)
-        at += HEADER.size + numbers.size
+        at += HEADER.size + numbers.size  # the next header
     return arrays
 
 
 def from_text(text, where):
     """Arrays by name, from text; ValueError that names `where` and the line if there is anything wrong with it."""
     arrays, name, missing = {}, None, 0
+    # lines are counted from 1, as editors do
     for line, words in enumerate((row.split() for row in text.splitlines()), 1):
         at = f"{where}, line {line}"
-        if words and missing == 0:
+        if words and missing == 0:  # the array before is complete: a header has to follow
             name, array, missing = _header(words, arrays, name, at)
             arrays[name] = array._replace(line=line)
         elif words:
             numbers = [_number(word, arrays[name].dtype, name, at) for word in words]
             arrays[name].values.extend(numbers)
-            missing -= len(numbers)
-        if missing < 0:
+            missing -= len(numbers)  # numbers may stand on any number of lines
+        if missing < 0:  # what is too many would be taken for a header otherwise
             size = len(arrays[name].values) + missing
             raise checks.InputError(f"{at}: {name} has {size} numbers by its header, and here come more")
     if missing:
@@ -135,6 +138,7 @@ def read(path):
 
 def _header(words, arrays, before, where):
     """Name, empty array and count of numbers from the words of a header."""
+    # filled up: a short line is refused below, with a message
     name, dtype, rank, *sizes = (*words, "", "", "")[: max(3, len(words))]
     if dtype not in ANSWERED or not rank.isdecimal() or not all(size.isdecimal() for size in sizes):
         after = f"; {before} is complete with its {len(arrays[before].values)} numbers" if before else ""

@@ -46,6 +46,7 @@ def index(vectors=VECTORS):
 def load(entry, vectors=VECTORS):
     """The arrays of a case by name; ValueError if the file is not the one that the index means."""
     path = pathlib.Path(vectors) / entry.file
+    # a case that was edited would fail right ports
     if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != entry.sha256:
         raise checks.InputError(f"{path} is missing or has been changed; export the vectors again")
     return arrays.read(path)
@@ -84,7 +85,7 @@ def check(answers, levels=tuple(LEVELS), only=(), without=(), vectors=VECTORS):
 def claimed(levels=tuple(LEVELS), only=(), without=(), vectors=VECTORS):
     """The entries of the levels and flags that a port claims."""
     entries = index(vectors)
-    known = {flag for entry in entries for flag in entry.flags}
+    known = {flag for entry in entries for flag in entry.flags}  # a misspelt flag would claim nothing, or everything
     for flag in (*only, *without):
         if flag not in known:
             raise checks.InputError(f"no case has the flag {flag!r}; there are {', '.join(sorted(known))}")
@@ -125,15 +126,17 @@ def judge(entry, case, answer, unreadable=None):
     if unreadable:
         return Verdict(entry, [unreadable])
     dtype = case["x"].dtype
-    decided = np.ones(case["x"].shape[0], bool)
+    decided = np.ones(case["x"].shape[0], bool)  # (B,)
     if entry.level < 3 and "dyadic" not in entry.flags:
+        # near 0, another order of summation may turn the other way
         decided = np.array(case["margin"].values) > TOLERANCE[dtype]
     complaints = []
     for name, expected in case.items():
         if name.startswith("expected_"):
             name = name.removeprefix("expected_")
+            # entropy has logarithms in it, whose last digit is nobody's
             exact = expected.dtype == "int32" or ("dyadic" in entry.flags and name != "entropy")
-            rows = decided if entry.level < 3 else None
+            rows = decided if entry.level < 3 else None  # soft outputs hardly change where a logit is near 0
             complaints += _compare(name, answer.get(name), expected, 0.0 if exact else TOLERANCE[dtype], rows)
     return Verdict(entry, complaints, int((~decided).sum()))
 
@@ -147,13 +150,15 @@ def _compare(name, found, expected, tolerance, rows):
     ours, theirs = (_numbers(array, expected.dtype) for array in (expected, found))
     finite = np.isfinite(ours)
     with np.errstate(invalid="ignore", over="ignore"):
+        # relative to the largest number: small ones are sums that cancel
         near = finite & (np.abs(theirs - ours) <= tolerance * np.abs(ours[finite]).max(initial=0))
+    # infinities must be equal; NaN must be NaN
     wrong = ~(near | (ours == theirs) | (np.isnan(ours) & np.isnan(theirs)))
     if rows is not None:
         wrong[~rows] = False
     if not wrong.any():
         return []
-    at = tuple(int(i) for i in np.argwhere(wrong)[0])
+    at = tuple(int(i) for i in np.argwhere(wrong)[0])  # the first, as a reader would look for it
     where = f"{name}{list(at)}" if at else name
     digits = ".17g" if expected.dtype == "float64" else ".9g"
     line = f"line {found.line}, " if found.line else ""
@@ -165,6 +170,7 @@ def _numbers(array, dtype):
     """An array's values in NumPy, rounded to a dtype."""
     with np.errstate(over="ignore"):
         numbers = np.array(array.values, float).reshape(array.shape)
+        # a port may print more digits than its dtype has
         return numbers.astype(np.float32).astype(float) if dtype == "float32" else numbers
 
 
@@ -197,9 +203,11 @@ def diagnose(verdicts, faults):
     """
     judged = {verdict.entry.number for verdict in verdicts}
     failed = {verdict.entry.number for verdict in verdicts if verdict.complaints}
+    # only claimed cases can say anything
     exposed = {name: judged & set(fault["cases"]) for name, fault in faults.items()}
+    # a fault that would fail what passed is none of this port's
     possible = {name: cases for name, cases in exposed.items() if cases and cases <= failed}
-    for count in (1, 2, 3) if failed else ():
+    for count in (1, 2, 3) if failed else ():  # the fewest faults that explain all: no more are looked for
         sets = itertools.combinations(possible, count)
         found = [names for names in sets if set().union(*(possible[name] for name in names)) == failed]
         if found:
@@ -211,7 +219,7 @@ def table(verdicts):
     """Passed and claimed cases, a dict from level to a dict from layer to a pair."""
     counts = {level: {layer: (0, 0) for layer in LAYERS} for level in LEVELS}
     for entry, complaints, _ in verdicts:
-        passed, total = counts[entry.level][entry.flags[0]]
+        passed, total = counts[entry.level][entry.flags[0]]  # the first flag is the layer
         counts[entry.level][entry.flags[0]] = passed + (not complaints), total + 1
     return counts
 

@@ -120,10 +120,10 @@ def port(*faults):
     text = PORT.read_text()
     for fault in faults:
         for old, new in CHANGES[fault]:
-            if text.count(old) != 1:
+            if text.count(old) != 1:  # a fault that is planted nowhere would seem harmless
                 raise checks.InputError(f"{fault}: {old!r} occurs {text.count(old)} times in {PORT.name}")
             text = text.replace(old, new)
-    names = {"__name__": "port"}
+    names = {"__name__": "port"}  # not "__main__": the port's own command does not run
     exec(compile(text, f"port with {' and '.join(faults) or 'no fault'}", "exec"), names)
     return names["answer"]
 
@@ -135,7 +135,7 @@ def verdicts(answer, vectors=checker.VECTORS):
         case = checker.load(entry, vectors)
         given = {name: np.array(a.values, a.dtype).reshape(a.shape) for name, a in case.items()}
         try:
-            with np.errstate(all="ignore"):
+            with np.errstate(all="ignore"):  # NaN and infinity are part of the cases
                 answers = {name: np.asarray(value) for name, value in answer(entry.level, given).items()}
         except Exception as error:  # whatever a faulty port does
             found.append(checker.judge(entry, case, {}, f"{type(error).__name__}: {error}"))

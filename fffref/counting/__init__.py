@@ -1,5 +1,6 @@
 """What a layer or a transformer costs, without running it."""
 
-from .layers import BYTES, Count, Work, amdahl, dense_ff, itemsize, leaf_fff, moe, of, path_fff
+from .counts import BYTES, Count, Work, amdahl, itemsize
+from .layers import dense_ff, leaf_fff, moe, of, path_fff
 
 __all__ = ["BYTES", "Count", "Work", "amdahl", "dense_ff", "itemsize", "leaf_fff", "moe", "of", "path_fff"]

@@ -9,18 +9,13 @@
     count.speed_up(width)                            a dense layer's multiply-adds over ours: 341.25
     counting.amdahl(share, factor)                   what that makes of the whole
 
-Whole models are in `transformers.py`, which takes a `Count` as its feedforward layer.
-
-The convention. A *multiply-add* is a product added to a sum, as in a dot product: 2 FLOPs. Everything else is
-*elementwise*, 1 FLOP for each number that comes out: a bias added, an activation, sigmoid or derivative (however
-many instructions it takes), a product or sum that is not part of a dot product. Choosing a child, looking up a row
-and updating parameters cost nothing here. FLOPs say how much is computed, not how long it takes.
+What is counted how is told in `counts.py`. Whole models are in `transformers.py`, which takes a `Count` as its
+feedforward layer.
 
 # I inputs, O outputs, w width, d depth, N = 2^d - 1 nodes, L = 2^d leaves, l leaf width, K trees, E experts
 """
 
 import functools
-from dataclasses import dataclass
 
 from .. import checks
 from ..layers import tree
@@ -28,126 +23,7 @@ from ..layers.dense_ff import DenseFF
 from ..layers.leaf_fff import LeafFFF
 from ..layers.moe import MoE
 from ..layers.path_fff import PathFFF
-
-BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "int8": 1}
-
-
-@dataclass(frozen=True)
-class Work:
-    """Arithmetic operations. Sums with `+`, multiples with `*`.
-
-    Attributes
-    ----------
-    multiply_adds : int
-        Products added to a sum.
-    elementwise : int
-        All else: biases, activations, mixing.
-    """
-
-    multiply_adds: int
-    elementwise: int = 0
-
-    def __post_init__(self):
-        """Refuse what is no count; a difference of two may be below 0."""
-        _whole(self, ("multiply_adds", "elementwise"), -float("inf"))
-
-    @property
-    def flops(self):
-        """2 multiply_adds + elementwise."""
-        return 2 * self.multiply_adds + self.elementwise
-
-    def __add__(self, other):
-        return Work(self.multiply_adds + other.multiply_adds, self.elementwise + other.elementwise)
-
-    def __mul__(self, times):
-        return Work(times * self.multiply_adds, times * self.elementwise)
-
-    __rmul__ = __mul__
-
-
-@dataclass(frozen=True)
-class Count:
-    """What a feedforward layer stores and engages, and what one sample costs.
-
-    Attributes
-    ----------
-    name : str
-    n_in, n_out : int
-    neurons_stored, neurons_engaged : int
-        Routing neurons included. They are the *training size* and the *inference size* of the first paper.
-    training_width, inference_width : int
-        Neurons with a row of output weights, stored and engaged: the routing nodes of a `LeafFFF` have none.
-    parameters, parameters_engaged : int
-        Scalars stored; scalars that hard inference of one sample reads.
-    inference : Work
-        Hard forward pass.
-    forward, backward : Work
-        Of training; soft for `LeafFFF`. The backward pass yields all parameters' and the input's gradients.
-
-    Notes
-    -----
-    The first paper defines, for leaves of width l under nodes of one neuron each: training width 2^d l, inference
-    width l, training size 2^d l + 2^d - 1, inference size l + d. For a dense layer all four are its width.
-
-    References
-    ----------
-    Belcak and Wattenhofer, "Fast Feedforward Networks", arXiv 2308.14711, the paragraph on size and width.
-    """
-
-    name: str
-    n_in: int
-    n_out: int
-    neurons_stored: int
-    neurons_engaged: int
-    training_width: int
-    inference_width: int
-    parameters: int
-    parameters_engaged: int
-    inference: Work
-    forward: Work
-    backward: Work
-
-    def __post_init__(self):
-        """Refuse what no layer has."""
-        _whole(self, ("n_in", "n_out", "neurons_stored", "neurons_engaged", "training_width", "inference_width",
-                      "parameters", "parameters_engaged"), 0)  # fmt: skip
-        for name in ("inference", "forward", "backward"):
-            if not isinstance(getattr(self, name), Work):
-                raise checks.InputTypeError(f"{name} must be a Work, got {checks.shown(getattr(self, name))}")
-
-    @property
-    def training_size(self):
-        """The first paper's word for `neurons_stored`."""
-        return self.neurons_stored
-
-    @property
-    def inference_size(self):
-        """The first paper's word for `neurons_engaged`."""
-        return self.neurons_engaged
-
-    def bytes_stored(self, dtype="float32"):
-        """Bytes of all parameters."""
-        return self.parameters * itemsize(dtype)
-
-    def bytes_touched(self, dtype="float32"):
-        """Bytes of parameters that hard inference of one sample reads."""
-        return self.parameters_engaged * itemsize(dtype)
-
-    def speed_up(self, width=None):
-        """How many times fewer multiply-adds hard inference takes than a dense layer of `width` neurons.
-
-        Parameters
-        ----------
-        width : int, optional
-            By default as many neurons as are stored here. An upper bound on what a machine may gain as long as it
-            is bound by arithmetic, for this layer alone.
-
-        Returns
-        -------
-        float
-        """
-        width = self.neurons_stored if width is None else checks.integer("width", width, 1)
-        return (self.n_in + self.n_out) * width / self.inference.multiply_adds
+from .counts import Count, Work
 
 
 def dense_ff(n_in, n_out, width, *, gated=False, in_bias=True, out_bias=True):
@@ -168,9 +44,10 @@ def dense_ff(n_in, n_out, width, *, gated=False, in_bias=True, out_bias=True):
     I, O, w = _sizes(n_in=n_in, n_out=n_out, width=width)  # noqa: E741
     gated, in_bias, out_bias = _flags(gated=gated, in_bias=in_bias, out_bias=out_bias)
     inward = 2 * w if gated else w  # neurons' rows towards the input
-    parameters = inward * (I + in_bias) + (w + out_bias) * O
-    biases = in_bias * inward + out_bias * O
-    forward = Work(inward * I + w * O, biases + inward)  # gated: w activations, w products
+    parameters = inward * (I + in_bias) + (w + out_bias) * O  # flags count as 0 or 1
+    biases = in_bias * inward + out_bias * O  # one addition each
+    forward = Work(inward * I + w * O, biases + inward)  # gated: w activations, w products; x W_in^T, h W_out
+    # two products a matrix: gradients of weights and of inputs
     backward = Work(2 * forward.multiply_adds, biases + 2 * inward)  # gated: derivative, three products
     return Count(
         f"DenseFF {I} -> {O}, width {w}" + ", gated" * gated, I, O, w, w, w, w,
@@ -198,15 +75,16 @@ def leaf_fff(n_in, n_out, depth, leaf_width):
     I, O, l = _sizes(n_in=n_in, n_out=n_out, leaf_width=leaf_width)  # noqa: E741
     d = checks.integer("depth", depth, 0, tree.DEEPEST)
     N, L, n = tree.n_nodes(d), tree.n_leaves(d), tree.n_leaves(d) * l  # n leaf neurons
-    leaf = dense_ff(I, O, l)
+    leaf = dense_ff(I, O, l)  # what one leaf is
     weights = N * I + n * (I + O) + L * O  # multiply-adds of the soft forward pass
     return Count(
         name=f"LeafFFF {I} -> {O}, depth {d}, leaf width {l}", n_in=I, n_out=O,
         neurons_stored=N + n, neurons_engaged=d + l, training_width=n, inference_width=l,
+        # stored: all nodes and leaves; engaged: d nodes, one leaf
         parameters=N * (I + 1) + L * leaf.parameters, parameters_engaged=d * (I + 1) + leaf.parameters,
-        inference=Work(d * I, d) + leaf.inference,
-        forward=Work(weights, 6 * N + 3 * n),
-        backward=Work(2 * weights + n, 10 * N + 5 * n),
+        inference=Work(d * I, d) + leaf.inference,  # d logits and biases, one leaf
+        forward=Work(weights, 6 * N + 3 * n),  # all nodes, all leaves
+        backward=Work(2 * weights + n, 10 * N + 5 * n),  # n: dy . f_j sums over the neurons of each leaf
     )  # fmt: skip
 
 
@@ -224,12 +102,12 @@ def path_fff(n_in, n_out, depth, n_trees=1):
     """
     I, O, K = _sizes(n_in=n_in, n_out=n_out, n_trees=n_trees)  # noqa: E741
     D = checks.integer("depth", depth, 0, tree.DEEPEST - 1) + 1
-    stored, engaged = K * tree.n_nodes(D), K * D
-    forward = Work(engaged * (I + O), 2 * engaged)
+    stored, engaged = K * tree.n_nodes(D), K * D  # 2^D - 1 neurons a tree; D on the path
+    forward = Work(engaged * (I + O), 2 * engaged)  # a neuron: I products in, O out; bias, activation
     return Count(
         f"PathFFF {I} -> {O}, {K} tree{'s' * (K > 1)} of depth {depth}", I, O, stored, engaged, stored, engaged,
-        stored * (I + 1 + O), engaged * (I + 1 + O),
-        forward, forward, Work(2 * forward.multiply_adds, 3 * engaged),
+        stored * (I + 1 + O), engaged * (I + 1 + O),  # in_weight, in_bias, out_weight of each; no output bias
+        forward, forward, Work(2 * forward.multiply_adds, 3 * engaged),  # inference is the same pass
     )  # fmt: skip
 
 
@@ -260,12 +138,13 @@ def moe(n_in, n_out, experts, k, expert_width, *, noisy=True):
     I, O, E, w = _sizes(n_in=n_in, n_out=n_out, experts=experts, expert_width=expert_width)  # noqa: E741
     k = checks.integer("k", k, 1, E)
     (noisy,) = _flags(noisy=noisy)
-    gates = 1 + noisy
+    gates = 1 + noisy  # matrices of scores
     expert = dense_ff(I, O, w)
-    inference = Work(E * I + k * O, k) + k * expert.forward
+    inference = Work(E * I + k * O, k) + k * expert.forward  # all scores; k outputs weighted and summed; softmax of k
     return Count(
         name=f"MoE {I} -> {O}, top {k} of {E} experts of width {w}", n_in=I, n_out=O,
         neurons_stored=E * w, neurons_engaged=k * w, training_width=E * w, inference_width=k * w,
+        # engaged: the gate is read whole, the noise not at all
         parameters=E * expert.parameters + gates * E * I, parameters_engaged=k * expert.parameters + E * I,
         inference=inference,
         forward=inference + (Work(E * I, 3 * E) if noisy else Work(0)),  # softplus, times noise, plus logit
@@ -317,41 +196,11 @@ def _(layer: MoE):
     return moe(layer.n_in, layer.n_out, layer.n_experts, layer.k, layer.expert_in_bias.shape[1])
 
 
-def amdahl(share, factor):
-    """Speed-up of a whole of which a `share` becomes `factor` times as fast: 1 / (1 - share + share / factor).
-
-    Parameters
-    ----------
-    share : float in [0, 1]
-        Of the time before; a share of FLOPs is one of time only if all FLOPs take equally long.
-    factor : float above 0
-        `math.inf` gives the limit, 1 / (1 - share).
-
-    Returns
-    -------
-    float
-        Infinite if all of it becomes infinitely fast.
-    """
-    share = checks.number("share", share, "[0, 1]")
-    factor = checks.number("factor", factor, "(0, inf]")
-    rest = 1 - share + share / factor
-    return 1 / rest if rest else float("inf")
-
-
-def itemsize(dtype):
-    """Bytes of one number: of float64, float32, float16, bfloat16 or int8."""
-    return BYTES[checks.one_of("dtype", getattr(dtype, "__name__", str(dtype)), tuple(BYTES))]
-
-
 def _sizes(**sizes):
+    """Whole numbers of at least 1, in their order."""
     return (checks.integer(name, value, 1) for name, value in sizes.items())
 
 
 def _flags(**flags):
+    """True or False, in their order."""
     return (checks.flag(name, value) for name, value in flags.items())
-
-
-def _whole(record, names, least):
-    """Refuse fields of a record that are no whole numbers of at least `least`."""
-    for name in names:
-        checks.integer(name, getattr(record, name), least, float("inf"))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from .. import checks
 from ..layers.maddness import LEAVES, LEVELS
-from .layers import Work, itemsize
+from .counts import Work, itemsize
 
 
 @dataclass(frozen=True)
@@ -67,13 +67,14 @@ def maddness(n_in, n_out, codebooks, dtype="float32"):
     TypeError, ValueError
         If a size is no whole number or out of its range.
     """
-    D, M = checks.integer("n_in", n_in, 1), checks.integer("n_out", n_out, 1)
-    C = checks.integer("codebooks", codebooks, 1, D)
+    D, M = checks.integer("n_in", n_in, 1), checks.integer("n_out", n_out, 1)  # columns of A, of the product
+    C = checks.integer("codebooks", codebooks, 1, D)  # a codebook has one column at least
     return LookUps(
         comparisons=LEVELS * C,
         look_ups=C * M,
-        additions=(C - 1) * M + 2 * M,
+        additions=(C - 1) * M + 2 * M,  # sums of C entries; times 1 / scale, plus the offset
         table_bytes=LEAVES * C * M,
+        # thresholds, and which columns they are held against
         tree_bytes=(LEAVES - 1) * C * itemsize(dtype) + LEVELS * C * 4,
         exact=Work(D * M),
     )

@@ -6,7 +6,8 @@ something more than we do, `Published` says so, and a test holds the computed si
 
 from .. import checks
 from .layers import dense_ff, path_fff
-from .transformers import Published, Transformer
+from .published import Published
+from .transformers import Transformer
 
 
 def get(name):
@@ -15,6 +16,7 @@ def get(name):
 
 
 def _bert_base():
+    """BERT, the smaller one of its paper."""
     return Transformer(
         layers=12, width=768, heads=12, ff=dense_ff(768, 768, 3072), vocabulary=30522, positions=512,
         token_types=2, embedding_norm=True, pooler=True,
@@ -41,14 +43,14 @@ def crammed(ff, layers=16, heads=12, vocabulary=32768, **options):
     """
     return Transformer(
         layers=layers, width=ff.n_in, heads=heads, ff=ff, vocabulary=vocabulary, qkv_bias=False, out_bias=False,
-        embedding_norm=True, final_norm=True, head="tied", further=1, **options,
+        embedding_norm=True, final_norm=True, head="tied", further=1, **options,  # further: the scale of its sinusoid
     )  # fmt: skip
 
 
 def _ultrafastbert(n_trees, depth):
     """The second paper's K x D: K trees of D choices in place of every feedforward layer."""
     published = Published(
-        755_000_000 // 4, 1_000_000 // 4, extra=32768 * 768,
+        755_000_000 // 4, 1_000_000 // 4, extra=32768 * 768,  # bytes to numbers of 4 bytes
         source="755 MB of float32 weights, model.safetensors of pbelcak/UltraFastBERT-1x11-long, where the tied output "
         "matrix is stored twice; listed elsewhere as 189M parameters",
     )  # fmt: skip
@@ -60,6 +62,7 @@ def _ultrafastbert(n_trees, depth):
 
 
 def _llama(layers, width, heads, ff_width, kv_heads, published, **options):
+    """A causal model as LLaMA has them: gated, RMSNorm, no biases."""
     ff = dense_ff(width, width, ff_width, gated=True, in_bias=False, out_bias=False)
     return Transformer(
         layers=layers, width=width, heads=heads, ff=ff, vocabulary=32000, kv_heads=kv_heads, qkv_bias=False,

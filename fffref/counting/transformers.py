@@ -17,38 +17,10 @@ hundredth of them at the sizes below. Looking up an embedding costs nothing.
 from dataclasses import dataclass, replace
 
 from .. import checks
-from .layers import Count, amdahl
+from .counts import Count, amdahl
+from .published import Published
 
 FURTHEST = 2**40  # no context is longer
-
-
-@dataclass(frozen=True)
-class Published:
-    """A published number of parameters, and how it was rounded.
-
-    Attributes
-    ----------
-    parameters : int
-    unit : int
-        It is right to within half of this; 1 if exact.
-    source : str
-    extra : int
-        Parameters that it counts and we do not; `source` says which.
-    """
-
-    parameters: int
-    unit: int
-    source: str
-    extra: int = 0
-
-    def __post_init__(self):
-        """Refuse what is no count."""
-        for name, least in (("parameters", 0), ("unit", 1), ("extra", 0)):
-            checks.integer(name, getattr(self, name), least)
-
-    def agrees(self, parameters):
-        """Whether a computed number, with the extra ones, rounds to the published one."""
-        return 2 * abs(parameters + self.extra - self.parameters) <= self.unit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +98,7 @@ class Transformer:
                 raise checks.InputTypeError(
                     f"{name} must be a {getattr(kind, '__name__', kind)}, got {checks.shown(getattr(self, name))}"
                 )
+        # what would count silently wrong: heads that leave a remainder, a layer of another width
         checks.one_of("norm", self.norm, ("layer", "rms"))
         checks.one_of("head", self.head, (None, "tied", "untied"))
         if self.head_width is None and self.width % self.heads:
@@ -140,6 +113,7 @@ class Transformer:
     @property
     def groups(self):
         """Heads of keys and values."""
+        # without grouping, a head of keys for each of queries
         return self.heads if self.kv_heads is None else self.kv_heads
 
     @property
@@ -150,23 +124,24 @@ class Transformer:
     @property
     def qkv(self):
         """Numbers in a token's queries, keys and values: (h + 2 g) d."""
-        return self.queries * (self.heads + 2 * self.groups) // self.heads
+        return self.queries * (self.heads + 2 * self.groups) // self.heads  # exact: queries are heads times d
 
     # ------------------------------------------------------------------ parameters
 
     def parameters(self):
         """Scalars stored, a dict by component."""
         w = self.width
-        norm = w * (2 if self.norm == "layer" else 1)
+        norm = w * (2 if self.norm == "layer" else 1)  # scale and shift, or the scale alone
+        # in: w -> (h + 2 g) d; out: h d -> w
         attention = w * self.qkv + self.qkv_bias * self.qkv + self.queries * w + self.out_bias * w
         return {
             "embeddings": (self.vocabulary + self.positions + self.token_types) * w,
             "attention": self.layers * attention,
             "feedforward": self.layers * self.ff.parameters,
-            "norms": (2 * self.layers + self.embedding_norm + self.final_norm) * norm,
-            "pooler": self.pooler * w * (w + 1),
+            "norms": (2 * self.layers + self.embedding_norm + self.final_norm) * norm,  # two a block
+            "pooler": self.pooler * w * (w + 1),  # a matrix and its bias
             "head": (self.head == "untied") * self.vocabulary * w
-            + self.head_transform * (w * (w + 1) + norm + self.vocabulary),
+            + self.head_transform * (w * (w + 1) + norm + self.vocabulary),  # dense layer, norm, and a bias a word
             "other": self.further,
         }
 
@@ -178,7 +153,7 @@ class Transformer:
         """
         stored = self.parameters()
         return stored | {
-            "embeddings": (1 + bool(self.positions) + bool(self.token_types)) * self.width,
+            "embeddings": (1 + bool(self.positions) + bool(self.token_types)) * self.width,  # a row of each table
             "feedforward": self.layers * self.ff.parameters_engaged,
             "head": stored["head"] + (self.head == "tied") * self.vocabulary * self.width,
         }
@@ -194,15 +169,15 @@ class Transformer:
         """Pairs of a token and a token that it sees, for the last `new` tokens of `context` (all)."""
         context, new = self._tokens(context, new)
         if not self.causal:
-            return new * context
-        window = context if self.window is None else self.window
+            return new * context  # every token sees every token
+        window = context if self.window is None else self.window  # no window: all that came before
 
         def seen(n):
             """Sum of min(i, window) for i = 1 .. n."""
-            full = max(n - window, 0)
-            return (n - full) * (n - full + 1) // 2 + full * window
+            full = max(n - window, 0)  # tokens whose window is full
+            return (n - full) * (n - full + 1) // 2 + full * window  # 1 + 2 + ... + min(n, window), then full windows
 
-        return seen(context) - seen(context - new)
+        return seen(context) - seen(context - new)  # those of the tokens before are in the cache
 
     def multiply_adds(self, context, new=None):
         """Multiply-adds of the forward pass, a dict by component.
@@ -225,10 +200,12 @@ class Transformer:
         w = self.width
         head = (self.head is not None) * w * self.vocabulary + self.head_transform * w * w
         return {
+            # q, k, v in and the output, for new tokens only
             "projections": new * self.layers * w * (self.qkv + self.queries),
+            # q . k and the sum of v: h d each, a pair
             "scores": self.pairs(context, new) * self.layers * 2 * self.queries,
             "feedforward": new * self.layers * self.ff.inference.multiply_adds,
-            "pooler": self.pooler * w * w,
+            "pooler": self.pooler * w * w,  # on the first token, once a sequence
             "head": new * head,
         }
 
@@ -283,6 +260,7 @@ class Transformer:
 
         projections = checks.flag("projections", projections)
         new = None if new is None else checks.integer("new", new, 1, FURTHEST)
+        # attention's share only grows with the context, so bisection finds where it takes the lead
         below, above = 0, FURTHEST
         if not attention_leads(above):
             return None

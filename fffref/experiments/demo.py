@@ -42,6 +42,7 @@ def gradient_reports(layer, rng):
     """
     x = rng.standard_normal((N_SAMPLES, layer.n_in))
     labels = rng.integers(layer.n_out, size=N_SAMPLES)
+    # the same loss that is differentiated numerically
     _, grads, dx = training.objective(layer, x, labels, EXTRA, input_gradient=True)
     return {
         method: gradcheck.check_layer(_loss_of(labels), layer, x, grads, dx, method) for method in gradcheck.METHODS
@@ -70,7 +71,7 @@ def gradient_curve(rng):
     x, labels = rng.standard_normal((N_SAMPLES, layer.n_in)), rng.integers(layer.n_out, size=N_SAMPLES)
     _, _, dx = training.objective(layer, x, labels, EXTRA, input_gradient=True)
     loss = _loss_of(labels)
-    steps = 10.0 ** -np.arange(1, 14)
+    steps = 10.0 ** -np.arange(1, 14)  # from truncation to rounding: the V
     central = gradcheck.error_versus_step(lambda x: loss(layer, x), x, dx, steps)
     any_dtype = lambda x: loss(layer.astype(x.dtype), x)  # noqa: E731  (f is evaluated at real points as well)
     return steps, central, gradcheck.error_versus_step(any_dtype, x, dx, steps, "complex")
@@ -79,7 +80,7 @@ def gradient_curve(rng):
 def contestants(rng, data):
     """Name, layer and recipe of each: two dense nets, the first paper's layer hardened in two ways, the second's."""
     n_in, n_out = data.x_train.shape[1], data.n_classes
-    entropy = training.Recipe(epochs=12, entropy_weight=1.0)
+    entropy = training.Recipe(epochs=12, entropy_weight=1.0)  # in the mean, as in the authors' example
     return {
         "DenseFF": (DenseFF.init(rng, n_in, n_out, width=128), training.Recipe(epochs=12)),
         "DenseFF, engaged size": (DenseFF.init(rng, n_in, n_out, width=12), training.Recipe(epochs=12)),
@@ -112,8 +113,9 @@ def best_of_rates(layer, recipe, data, seed, label):
     runs = []
     for rate in RATES:
         turned = variants.turned(recipe, rate)
+        # the same initial weights at every rate
         runs.append((rate, *training.train(layer, task, turned, seed, progress=label and f"{label} at {rate:<5g}")))
-    return max(runs, key=lambda run: run[2][-1]["hard_accuracy"])
+    return max(runs, key=lambda run: run[2][-1]["hard_accuracy"])  # on held-out digits; hard, as it will be used
 
 
 def microseconds_per_sample(layer, x, repeats=7):
@@ -123,7 +125,7 @@ def microseconds_per_sample(layer, x, repeats=7):
         start = time.perf_counter()
         layer.forward_hard(x)
         times.append(time.perf_counter() - start)
-    return 1e6 * float(np.median(times)) / len(x)
+    return 1e6 * float(np.median(times)) / len(x)  # the first call fills caches, others are disturbed
 
 
 def run(out, seed=0, progress=True, say=print):
@@ -150,7 +152,7 @@ def run(out, seed=0, progress=True, say=print):
         If the folder cannot be written to.
     """
     out = files.folder(out)
-    rng = np.random.default_rng(checks.integer("seed", seed, 0))
+    rng = np.random.default_rng(checks.integer("seed", seed, 0))  # one stream for layers, inputs and figures
     say("1. Is every gradient right? Cross-entropy + node entropy + leaf balance, every entry, float64.\n")
     gradients = gradient_rows(small_layers(rng), rng)
     say(gradient_table(gradients))
@@ -182,6 +184,7 @@ def draw(out, results, rng, image_shape):
 
     trees = {name: result for name, result in results.items() if isinstance(result[0], LeafFFF)}
     steps, central, complex_step = gradient_curve(rng)
+    # the tree that hardening changed least: its nodes are worth a look
     best = min(trees.values(), key=lambda result: abs(result[2]["soft_accuracy"] - result[2]["hard_accuracy"]))[0]
     figures = {
         "learning-curves": plots.learning_curves({name: history for name, (_, history, _) in results.items()}),
@@ -223,6 +226,7 @@ def layer_table(rows):
 
 
 def _summary(name, rate, layer, test, x):
+    """A row of the comparison."""
     return {
         "name": name, "learning_rate": rate, "stored": layer.neurons_stored, "engaged": layer.neurons_engaged,
         "soft": test["soft_accuracy"], "hard": test["hard_accuracy"], "entropy": test["entropy"],
@@ -232,6 +236,7 @@ def _summary(name, rate, layer, test, x):
 
 
 def _percent(share):
+    """A share as text; a dash for none."""
     return "-" if share is None else f"{100 * share:.1f}"
 
 

@@ -48,8 +48,9 @@ def by_size(groups, data, epochs):
     series = {label: [] for label in labels.values()}
     for group, rows in groups.items():
         label = labels.get((group.layer, group.base))
-        rates = rates_of(group.base) if group.layer == "LeafFFF" else SEARCHED
+        rates = rates_of(group.base) if group.layer == "LeafFFF" else SEARCHED  # rivals are always searched
         if label and not group.sign and (group.data, group.epochs, group.rates) == (data, epochs, rates):
+            # training width; a dense net has one width only
             width = {"LeafFFF": lambda d, l: 2**d * l, "MoE": lambda n, e, k: n * e}.get(group.layer)  # noqa: E741
             series[label].append((rows[0]["neurons_engaged"], width and width(*group.sizes), percent(rows)))
     return {label: nets for label, nets in series.items() if nets}
@@ -62,7 +63,7 @@ def grid_panels(groups, data_sets, epochs):
         cases = [(data, *size) for size in trees(groups, data, epochs)]
         for base in GRID:
             recorded = [case for case in cases if (base, rates_of(base)) in recipes(groups, case, epochs)]
-            if len(recorded) > 2:
+            if len(recorded) > 2:  # two trees are no grid
                 panels[f"{data}, {base}"] = _grid(groups, data, epochs, base)
     return panels
 

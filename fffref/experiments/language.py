@@ -12,43 +12,13 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from .. import __version__, checks, datasets, training
+from .. import __version__, datasets, training
 from ..models import sizes, text, vocabulary
 from ..models.sizes import Sizes
-from . import ngram
+from . import language_report, ngram
+from .language_arms import ARMS, GATE, PUBLISHED, RATES, RIVALS, TOLERANCE, best  # noqa: F401 (public here)
 
-RATES = (1e-3, 3e-3)
 WATCHED = 4096  # held-out tokens by which leaves in use are counted
-GATE = "dense 512"  # what has to reach the published loss, with nanoGPT's initial values
-PUBLISHED, TOLERANCE = 1.88, 0.03  # nanoGPT's readme
-ARMS = {
-    "none": {"ff": "none"},
-    **{f"dense {width}": {"ff": "dense", "width": width} for width in (9, 14, 36, 67, 80, 192, 512)},
-    "PathFFF 1 x 9 levels": {"ff": "path", "trees": 1, "depth": 8},
-    "PathFFF 16 x 5 levels": {"ff": "path", "trees": 16, "depth": 4},
-    "PathFFF 64 x 3 levels": {"ff": "path", "trees": 64, "depth": 2},
-    **{
-        f"PathFFF {trees} x {depth + 1} levels, routing gradient": {
-            "ff": "path",
-            "trees": trees,
-            "depth": depth,
-            "route_gradient": "straight-through",
-        }
-        for trees, depth in ((1, 8), (16, 4), (64, 2))
-    },
-    **{
-        f"LeafFFF depth {depth}, leaves of {width}": {"ff": "leaf", "depth": depth, "leaf_width": width}
-        for depth, width in ((3, 64), (4, 32), (6, 8))
-    },
-    "MoE 2 of 16, experts of 32": {"ff": "moe", "experts": 16, "width": 32},
-}
-RIVALS = {  # the dense layer that engages as many neurons
-    "PathFFF 1 x 9 levels": "dense 9", "PathFFF 16 x 5 levels": "dense 80", "PathFFF 64 x 3 levels": "dense 192",
-    "PathFFF 1 x 9 levels, routing gradient": "dense 9", "PathFFF 16 x 5 levels, routing gradient": "dense 80",
-    "PathFFF 64 x 3 levels, routing gradient": "dense 192",
-    "LeafFFF depth 3, leaves of 64": "dense 67", "LeafFFF depth 4, leaves of 32": "dense 36",
-    "LeafFFF depth 6, leaves of 8": "dense 14", "MoE 2 of 16, experts of 32": "dense 67",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -80,12 +50,14 @@ class Run:
 
     def key(self):
         """Return a digest of what makes this run this run: sizes, recipe, text and seed."""
+        # the number of characters follows from the text, which is named
         facts = [vars(self.sizes(1)), self.recipe().facts(), training.NUMERICS, self.text, self.seed, self.steps]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
     def cost(self):
         """About the seconds on one core, for the order of the runs and the time left."""
+        # measured once, roughly: only the order and the time left depend on it
         slow = {"path": 0.3 * ARMS[self.arm].get("trees", 0), "leaf": 10, "moe": 30}
         return self.steps * self.batch_size / 12_000 * (25 + slow.get(ARMS[self.arm]["ff"], 0))
 
@@ -114,12 +86,14 @@ def execute(run):
         layer, of "leaves"; "neurons_stored", "neurons_engaged", "parameters"; "step_seconds".
     """
     characters, train, validation = _text(run.text, run.folder)
+    # epochs only set how often the loop looks up
     task = text.CausalText(train, validation, Sizes(vocabulary=1).context, epoch=max(1, run.steps // text.EPOCHS))
+    # every arm of a seed begins with the same stream
     model = sizes.draw(training.stream(run.seed, "weights"), run.sizes(len(characters)))
     start = time.perf_counter()
     model, history = training.train(model, task, run.recipe(), run.seed, progress=False, watch_every=text.EPOCHS)
-    seconds = time.perf_counter() - start
-    ffs = [ff for ff in model.ffs() if ff is not None]
+    seconds = time.perf_counter() - start  # evaluation at the end included: all arms have it
+    ffs = [ff for ff in model.ffs() if ff is not None]  # all of one size: the first speaks for them
     return {
         "arm": run.arm, "learning_rate": run.learning_rate, "initial": run.initial, "seed": run.seed,
         "steps": run.steps, "batch_size": run.batch_size, "text": run.text,
@@ -137,21 +111,24 @@ def ends_used(model, ids):
     used = []
 
     def watched(layer):
+        """The layer's hard inference, with a look at where its rows end."""
+
         def run(x):
-            end = layer.route(x)
+            """Rows to rows; the number of ends that they reached is noted."""
+            end = layer.route(x)  # (R,), (R, k), or (R, K, D) of path trees
             used.append(len(np.unique(end[..., -1] if end.ndim == 3 else end)) if end.ndim < 3 else _bottoms(end))
             return layer.forward_hard(x)
 
         return run
 
     S = model.max_length
-    model.with_ffs(watched).hidden(ids[: len(ids) // S * S].reshape(-1, S))
+    model.with_ffs(watched).hidden(ids[: len(ids) // S * S].reshape(-1, S))  # whole windows: (windows, S)
     return used
 
 
 def _bottoms(path):
     """Different bottom neurons among paths (R, K, D), over all trees."""
-    return sum(len(np.unique(tree)) for tree in path[..., -1].T)
+    return sum(len(np.unique(tree)) for tree in path[..., -1].T)  # numbers count within a tree
 
 
 @functools.lru_cache(maxsize=1)
@@ -182,9 +159,9 @@ def grid(arms=None, seeds=1, rates=RATES, initial=sizes.INITIAL, **options):
     """
     return [
         Run(arm, rate, start, seed, **options)
-        for seed in range(seeds)
+        for seed in range(seeds)  # outermost: a search that is stopped has whole seeds
         for arm in (ARMS if arms is None else arms)
-        for start in (("uniform",) if arm == "none" else initial)
+        for start in (("uniform",) if arm == "none" else initial)  # without an FF layer there is nothing to initialise
         for rate in rates
     ]
 
@@ -211,19 +188,6 @@ def repeated(results, seeds, **options):
     ]
 
 
-def best(results):
-    """Return, by arm, the result of seed 0 with the least loss on held-out text."""
-    chosen = {}
-    for row in results:
-        if row["seed"] == 0:
-            kept = chosen.get(row["arm"])
-            chosen[row["arm"]] = row if kept is None else min(kept, row, key=lambda r: r["validation_loss"])
-    return {arm: chosen[arm] for arm in ARMS if arm in chosen}
-
-
-# ---------------------------------------------------------------------- the report
-
-
 def report(results, folder=None):
     """Tables of what is recorded, in Markdown: the gate, the search, each arm at its best with all its seeds, verdicts.
 
@@ -238,96 +202,17 @@ def report(results, folder=None):
     -------
     str
     """
-    settings = {(row["text"], row["steps"], row["batch_size"]) for row in results}
-    if len(settings) != 1:
-        raise checks.InputError(
-            f"the results must be of one text, number of steps and batch size, got {sorted(settings)}"
-        )
-    return "\n\n".join((_gate(results), _table(results, folder), _search(results), _verdicts(results))) + "\n"
+    language_report.expect_one_setting(results)
+    return language_report.markdown(results, _n_gram(results[0]["text"], folder))
 
 
-def _chosen(results):
-    """By arm: the rows of its best rate and initial values, all seeds."""
-    return {
-        arm: [r for r in results if (r["arm"], r["learning_rate"], r["initial"]) ==
-              (arm, row["learning_rate"], row["initial"])]
-        for arm, row in best(results).items()
-    }  # fmt: skip
-
-
-def _losses(rows):
-    return np.array([row["validation_loss"] for row in rows])
-
-
-def _spread(values):
-    """Mean, and standard deviation if there are several."""
-    return f"{values.mean():.3f}" + (f" ± {values.std(ddof=1):.3f} ({len(values)})" if len(values) > 1 else " (1)")
-
-
-def _gate(results):
-    """The gate with nanoGPT's values and rate, and with what suits our form of the model best."""
-    lines = [f"Gate: {GATE} should reach the published {PUBLISHED} ± {TOLERANCE} nats a character."]
-    theirs = [r for r in results if r["arm"] == GATE and r["initial"] == "normal" and r["learning_rate"] == RATES[0]]
-    for what, rows in (("nanoGPT's values and rate", theirs), ("its own best", _chosen(results).get(GATE))):
-        if not rows:
-            lines.append(f"* With {what}: not recorded yet.")
-            continue
-        loss = _losses(rows).mean()
-        verdict = "reached" if abs(loss - PUBLISHED) <= TOLERANCE else "better" if loss < PUBLISHED else "MISSED"
-        lines.append(
-            f"* With {what} ({rows[0]['initial']}, {rows[0]['learning_rate']:g}): {_spread(_losses(rows))}, {verdict}."
-        )
-    return "\n".join([lines[0], "", *lines[1:]])
-
-
-def _table(results, folder):
-    lines = [
-        "| FF layer | stored | engaged | loss, mean ± deviation (seeds) | soft | rate | initial | ends used, by layer "
-        "| ms a step |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    for arm, rows in _chosen(results).items():
-        row = rows[0]
-        soft = "-" if row["soft_loss"] is None else f"{np.mean([r['soft_loss'] for r in rows]):.3f}"
-        lines.append(
-            f"| {arm} | {row['neurons_stored']} | {row['neurons_engaged']} | {_spread(_losses(rows))} | {soft} | "
-            f"{row['learning_rate']:g} | {row['initial']} | {', '.join(map(str, row['leaves_used']))} | "
-            f"{1e3 * np.median([r['step_seconds'] for r in rows]):.0f} |"
-        )
-    row = results[0]
+def _n_gram(name, folder):
+    """Loss of a 5-gram on the held-out part of a text; None if the text is not found."""
     try:
-        characters, train, validation = _text(row["text"], folder)
+        characters, train, validation = _text(name, folder)
     except ValueError:
-        return "\n".join(lines)
-    loss = ngram.witten_bell(train, validation, len(characters))
-    return "\n".join([*lines, f"| 5-gram, Witten-Bell, no network | | | {loss:.3f} | - | - | - | - | - |"])
-
-
-def _search(results):
-    lines = ["Every arm's search, at seed 0:", "", "| FF layer | initial | rate | loss |", "|---|---|---|---|"]
-    lines += [
-        f"| {arm} | {row['initial']} | {row['learning_rate']:g} | {row['validation_loss']:.3f} |"
-        for arm in ARMS
-        for row in sorted(
-            (r for r in results if r["arm"] == arm and r["seed"] == 0), key=lambda r: (r["initial"], r["learning_rate"])
-        )
-    ]
-    return "\n".join(lines)
-
-
-def _verdicts(results):
-    chosen = _chosen(results)
-    mean = {arm: _losses(rows).mean() for arm, rows in chosen.items()}
-    lines = ["Against the dense layer of the engaged size (below 0: the tree is better), and the share of the way from "
-             "no FF layer to dense 512:", ""]  # fmt: skip
-    for arm, rival in RIVALS.items():
-        if arm in mean and rival in mean:
-            way = ""
-            if "none" in mean and GATE in mean:
-                way = f"; {(mean['none'] - mean[arm]) / (mean['none'] - mean[GATE]):.0%} of the way"
-            seeds = f"{len(chosen[arm])} and {len(chosen[rival])} seeds"
-            lines.append(f"* {arm} less {rival}: {mean[arm] - mean[rival]:+.3f} nat ({seeds}){way}")
-    return "\n".join(lines)
+        return None
+    return ngram.witten_bell(train, validation, len(characters))
 
 
 def quick(run):

@@ -34,16 +34,18 @@ def witten_bell(train, validation, n_tokens, order=5):
     Witten and Bell, "The zero-frequency problem", IEEE Transactions on Information Theory 37(4), 1991; in the
     interpolated form of Chen and Goodman, "An empirical study of smoothing techniques for language modeling", 1996.
     """
-    probability = np.full(len(validation), 1 / n_tokens)
+    probability = np.full(len(validation), 1 / n_tokens)  # (n,), of the empty context: all are as likely
+    # from short contexts to long: each estimate falls back on the one before
     for length in range(order):  # of the context
         counts = Counter(_windows(train, length + 1))
-        total, kinds = Counter(), Counter()
+        total, kinds = Counter(), Counter()  # N and T of each context
         for window, count in counts.items():
             total[window[:length]] += count
             kinds[window[:length]] += 1
+        # window ends at token i; the first ones have no context of this length
         for i, window in enumerate(_windows(validation, length + 1), length):
             n, types = total[window[:length]], kinds[window[:length]]
-            if n:
+            if n:  # a context that never occurred leaves the shorter one's estimate
                 probability[i] = (counts[window] + types * probability[i]) / (n + types)
     return float(-np.log(probability).mean())
 
@@ -51,4 +53,4 @@ def witten_bell(train, validation, n_tokens, order=5):
 def _windows(ids, length):
     """All runs of `length` tokens, as tuples."""
     ids = ids.tolist()
-    return zip(*(ids[i:] for i in range(length)), strict=False)
+    return zip(*(ids[i:] for i in range(length)), strict=False)  # shifted copies side by side; the shortest ends it

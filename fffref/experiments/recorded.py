@@ -54,11 +54,14 @@ def read(paths):
     ValueError
         If a file cannot be read, a line lacks a field, or nothing is in them.
     """
+    # of a key in several files, the last counts
     rows = {row["key"]: row for path in paths for row in sweep.read(path, FIELDS)}
     if not rows:
         raise checks.InputError(f"no results in {', '.join(map(str, paths))}; fffref reproduce table1 makes some")
+    # the order of the lines is the order of the runs' ends
     last = {group_of(row): row["form"] for row in rows.values()}
     groups = {}
+    # by seed, so that tables do not depend on who ended first
     for row in sorted(rows.values(), key=lambda row: row["seed"]):
         if row["form"] == last[group_of(row)]:
             groups.setdefault(group_of(row), []).append(row)
@@ -104,7 +107,7 @@ def lead(rows, rival):
 def epochs_of(groups):
     """Return the numbers of epochs, first that of most groups: the grid's; of equals, the fewer."""
     counts = [group.epochs for group in groups]
-    return sorted(set(counts), key=lambda epochs: (-counts.count(epochs), epochs))
+    return sorted(set(counts), key=lambda epochs: (-counts.count(epochs), epochs))  # most groups first
 
 
 def is_grid(groups, data, epochs):
@@ -145,7 +148,7 @@ def rivals(groups, case, epochs, base=OURS, rates=SEARCHED):
         By the names of `tables.dense_widths` and `tables.experts_sizes`.
     """
     data, *size = case
-    base = OPTIMISER_OF[base]
+    base = OPTIMISER_OF[base]  # both readings of the published recipe share an optimiser, and so the rivals
     dense = {name: ("DenseFF", (width,)) for name, width in dense_widths(*size).items()}
     experts = {name: ("MoE", tuple(sizes.values())) for name, sizes in experts_sizes(*size).items()}
     return {

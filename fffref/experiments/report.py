@@ -43,7 +43,7 @@ def case_name(case):
 def cases(groups):
     """The trees that are quoted and recorded, and on which number of epochs, the most quoted first."""
     recorded = [(case, epochs) for case in AIMS for epochs in sorted(epochs_of(groups)) if tree(groups, case, epochs)]
-    return recorded or _others(groups)
+    return recorded or _others(groups)  # a quick look has none of the quoted trees
 
 
 def _others(groups):
@@ -59,6 +59,7 @@ def lead_table(groups):
     lines = []
     for case, epochs in cases(groups):
         rows, other = tree(groups, case, epochs), rivals(groups, case, epochs)
+        # the rival at its best, and with the values that were found for the tree
         dense, untuned = other["engaged size"], rivals(groups, case, epochs, rates=THE_TREES)["engaged size"]
         experts = [text for name in EXPERTS for text in (spread(other[name]), lead(rows, other[name]))]
         lines.append([
@@ -76,6 +77,7 @@ def aims_table(groups):
         if case not in AIMS:
             continue
         rows, (least, best) = tree(groups, case, epochs), AIMS[case]
+        # beside the aim: what a dense net of the size reaches
         margin = lead(rows, rivals(groups, case, epochs)["engaged size"])
         met = "beyond" if mean(rows) >= best else "reached" if mean(rows) >= least else "missed"
         lines.append([case_name(case), least, best, epochs, *_columns(rows), f"{mean(rows, 'gap'):+.2f}", margin, met])
@@ -90,7 +92,8 @@ def grid_table(groups, data, epochs):
         case = (data, depth, leaf_width)
         for base, rates in recipes(groups, case, epochs):
             rows = tree(groups, case, epochs, base, rates)
-            dense = list(rivals(groups, case, epochs, base).values())[:3]
+            dense = list(rivals(groups, case, epochs, base).values())[:3]  # the three dense ones come first
+            # the paper's figure is of the paper's recipe alone
             published = PUBLISHED.get(case, "") if base != OURS and rates == GIVEN else ""
             lines.append([
                 2**depth * leaf_width, leaf_width, depth, depth + leaf_width, _recipe(base, rates),
@@ -106,7 +109,7 @@ def _recipe(base, rates):
 
 def _columns(rows):
     """Soft, hard, range, leaves used and collapsed runs of a group, as text."""
-    hard, used = percent(rows), [row["leaves_used"] for row in rows]
+    hard, used = percent(rows), [row["leaves_used"] for row in rows]  # all seeds, the lost ones too
     leaves = f"{statistics.fmean(used):.4g} of {rows[0]['leaves']}"
     lost = f"{sum(map(collapsed, rows))} of {len(rows)}"
     return [spread(rows, "soft_accuracy"), spread(rows), f"{min(hard):.2f} to {max(hard):.2f}", leaves, lost]
@@ -120,7 +123,7 @@ def ablation_table(groups, case, epochs):
         rows = groups.get(group, [])
         if not rows:
             continue
-        if not variant.sign:
+        if not variant.sign:  # a base comes before its variants, see `variants`
             bases[variant.base] = rows
         difference = lead(rows, bases.get(variant.base)) if variant.sign else ""
         decay = "-" if rows[0]["weight_decay"] is None else rows[0]["weight_decay"]
@@ -130,6 +133,8 @@ def ablation_table(groups, case, epochs):
 
 
 def _ablation_group(case, epochs, variant):
+    """The group of a variant on a tree."""
+    # a variant's runs are a group as any other
     from .recorded import Group
 
     data, *size = case
@@ -164,6 +169,7 @@ def findings(groups, data, epochs):
         by_case = {case: tree(groups, case, epochs, base, rates) for case in sizes}
         trained = [row for rows in by_case.values() for row in rows]
         dense = {case: rivals(groups, case, epochs, base)["engaged size"] for case in sizes}
+        # of means over seeds, tree by tree
         margins = [mean(rows) - mean(dense[case]) for case, rows in by_case.items() if rows and dense[case]]
         better = f"{sum(margin > 0 for margin in margins)} of {len(margins)} trees"
         lines.append(
@@ -190,7 +196,7 @@ def markdown(groups, set_aside=0, search="", figures=()):
     -------
     str
     """
-    grid = epochs_of(groups)[0]
+    grid = epochs_of(groups)[0]  # most groups have as many
     parts = ["# Accuracy, every seed", _preface(groups, set_aside)]
     parts += ["## Trees beside what engages as much", lead_findings(groups), lead_table(groups)]
     if aims := aims_table(groups):

@@ -73,12 +73,13 @@ class Run:
 
     def form(self):
         """Return a digest of all facts but the seed: runs of one form differ by chance alone."""
+        # with the labels, all that decides the result but the seed
         facts = {"recipe": self.recipe.facts(), "held_out": self.held_out, "numerics": training.NUMERICS}
         return _digest(self.labels() | facts)
 
     def key(self):
         """Return a digest of all facts: every field of the recipe and `training.NUMERICS` among them."""
-        return _digest([self.form(), self.seed])
+        return _digest([self.form(), self.seed])  # the folder is left out: where data lie changes no result
 
     def make(self):
         """Return the layer before training: what `fffref train` would draw from this seed."""
@@ -88,13 +89,15 @@ class Run:
     def cost(self):
         """About the seconds on one core, for the order of the runs and the time left."""
         count = counting.of(_template(self.layer, tuple(self.sizes.items())))
-        samples = 54_000 if self.data in datasets.MIRRORS else 6_300
+        samples = 54_000 if self.data in datasets.MIRRORS else 6_300  # less the tenth that is held out
         steps = samples / self.recipe.batch_size
         overhead = STEP + EXPERT * self.sizes.get("n_experts", 0)
+        # arithmetic, and what a step costs whatever its size
         return self.recipe.epochs * (samples * (count.forward.flops + count.backward.flops) / FLOPS + steps * overhead)
 
 
 def _digest(facts):
+    """Sixteen hexadecimal digits of facts, whatever the order of their names."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -125,9 +128,10 @@ def execute(run):
         run.make(), task, run.recipe, run.seed, progress=False, watch_every=run.recipe.epochs
     )
     held_out = {"validation_accuracy": history[-1]["hard_accuracy"]}
+    # the search never sees the test data
     result = {} if run.held_out else tested(layer, data, training.last_choices(history))
     identity = run.labels() | {"form": run.form(), "recipe": repr(run.recipe), "seed": run.seed}
-    identity |= {"weight_decay": None} | variants.knobs(run.recipe)
+    identity |= {"weight_decay": None} | variants.knobs(run.recipe)  # None where the optimiser has none
     spent = {"seconds": round(time.perf_counter() - start, 2), "version": __version__}
     return identity | held_out | result | spent
 
@@ -154,6 +158,7 @@ def tested(layer, data, choices):
     return {
         "soft_accuracy": soft, "hard_accuracy": hard, "gap": None if soft is None else soft - hard,
         "entropy": test["entropy"], "leaves": len(test["leaf_share"]), "leaves_used": test["leaves_used"],
+        # near 1: the tree has collapsed
         "busiest": round(max(test["leaf_share"]), 4), "parameters": layer.n_parameters,
         "neurons_stored": layer.neurons_stored, "neurons_engaged": layer.neurons_engaged,
         "multiply_adds": counting.of(layer).inference.multiply_adds,

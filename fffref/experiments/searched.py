@@ -20,7 +20,7 @@ def markdown(rows):
     """
     if not rows:
         return ""
-    choice = tuning.Choice(rows)
+    choice = tuning.Choice(rows)  # the same code that the runs' values come from
     grids = "; ".join(f"{name}: {_grid(grid)}" for name, grid in tuning.GRIDS.items())
     seeds, hours = len({row["seed"] for row in rows}), sum(row["seconds"] for row in rows) / 3600
     seeds = f"{seeds} seed" + "s" * (seeds > 1)
@@ -42,7 +42,7 @@ judge by, {seeds} a value; a tree or dense net of the grid that is not in the li
 def _order(arm):
     """By data, epochs, kind and recipe."""
     data, layer, sizes, epochs, *recipe = arm
-    return data, -epochs, layer, recipe, sizes
+    return data, -epochs, layer, recipe, sizes  # longer training first
 
 
 def _grid(grid):

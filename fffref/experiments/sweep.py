@@ -8,7 +8,6 @@ it this run and no other, and a `cost`, about proportional to its time.
 import contextlib
 import json
 import os
-import pathlib
 import re
 
 from .. import checks, files
@@ -56,16 +55,17 @@ def sweep(runs, execute, path, jobs=1, scheduler=None, progress=True):
     jobs = checks.integer("jobs", jobs, 1)
     wanted = {}
     for run in runs:
-        wanted.setdefault(run.key(), run)
+        wanted.setdefault(run.key(), run)  # two tables may ask for the same run
     with _appending(path) as (recorded, append):
-        done = {row["key"]: row for row in recorded}
+        done = {row["key"]: row for row in recorded}  # of several lines with a key, the last
+        # costly first: at the end, no core waits for a long one
         left = sorted((run for key, run in wanted.items() if key not in done), key=lambda run: -run.cost)
         finished = sum(run.cost for key, run in wanted.items() if key in done)
         with _bar(progress, finished, finished + sum(run.cost for run in left)) as bar:
             bar.set_postfix_str(f"{len(wanted) - len(left)} of {len(wanted)} runs")
             for key, result in _results(left, execute, jobs, scheduler):
                 done[key] = {"key": key} | result
-                append(done[key])
+                append(done[key])  # on the disk before the next is waited for
                 bar.update(wanted[key].cost)
                 bar.set_postfix_str(f"{len(wanted.keys() & done.keys())} of {len(wanted)} runs")
     return [done[key] for key in wanted]
@@ -90,7 +90,7 @@ def read(path, fields=None):
         If the file cannot be read, is no file of results, or a line lacks a field: said by number.
     """
     try:
-        content = pathlib.Path(path).read_bytes()
+        content = files.path_of(path).read_bytes()
     except OSError as error:
         raise checks.InputError(f"cannot read {path}: {error.strerror}; fffref reproduce table1 makes one") from error
     return _parse(path, content, fields or {})[0]
@@ -98,18 +98,18 @@ def read(path, fields=None):
 
 def _parse(path, content, fields):
     """The results in a file's bytes, and how many of the bytes hold them: what follows is a torn line of ours."""
-    *lines, tail = content.split(b"\n")
+    *lines, tail = content.split(b"\n")  # tail: what follows the last end of line, as a rule nothing
     rows = [_result(path, number, line, fields) for number, line in enumerate(lines, 1)]
     if not tail:
         return rows, len(content)
-    if _is_torn(tail):
+    if _is_torn(tail):  # whole bytes end before it: `_appending` cuts there
         return rows, len(content) - len(tail)
     return [*rows, _result(path, len(lines) + 1, tail, fields)], len(content)
 
 
 def _is_torn(tail):
     """Whether a last line without its end is the beginning of one that `append` writes, and no whole one."""
-    if not (tail.startswith(START) or START.startswith(tail)):
+    if not (tail.startswith(START) or START.startswith(tail)):  # a foreign file is never cut
         return False
     try:
         json.loads(tail)
@@ -148,7 +148,7 @@ def _appending(path):
     A line of ours that a crash tore off is cut away first; a file that is not ours is refused, and stays as it is.
     The lock goes with the process, however that ends.
     """
-    path = pathlib.Path(path)
+    path = files.path_of(path)
     files.folder(path.parent)
     try:
         handle = path.open("a+b")
@@ -158,8 +158,8 @@ def _appending(path):
         _lock(handle, path)
         handle.seek(0)
         content = handle.read()
-        rows, whole = _parse(path, content, {})
-        handle.truncate(whole)
+        rows, whole = _parse(path, content, {})  # raises before anything is changed
+        handle.truncate(whole)  # under the lock, so that nobody else's line is cut
         if whole and content[whole - 1 : whole] != b"\n":  # a last result that lacks its end of line only
             handle.write(b"\n")
             handle.flush()
@@ -195,7 +195,8 @@ def _results(runs, execute, jobs, scheduler):
 
 
 def _keyed(execute, run):
-    return run.key(), execute(run)
+    """What a worker does: a key and its result."""
+    return run.key(), execute(run)  # the key travels along: results come in any order
 
 
 def _local(jobs):
@@ -216,7 +217,7 @@ def _dask(scheduler):
         raise checks.InputError("--scheduler needs Dask; install it with: pip install 'fffref[cluster]'") from error
     _reach(scheduler)
     try:
-        client = Client(scheduler, set_as_default=False, timeout=PATIENCE)
+        client = Client(scheduler, set_as_default=False, timeout=PATIENCE)  # other code in this process keeps its own
     except (OSError, ValueError, RuntimeError) as error:
         raise _no_scheduler(scheduler, error) from error
     with client, joblib.parallel_config("dask", client=client):
@@ -246,6 +247,7 @@ def _reach(scheduler):
 
 
 def _no_scheduler(scheduler, why):
+    """What to raise where Dask cannot be reached."""
     return checks.InputError(f"no Dask scheduler at {scheduler}: {_short(why)}; start one with: dask scheduler")
 
 

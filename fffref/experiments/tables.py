@@ -19,7 +19,7 @@ GATE_FREE, GATE_COUNTED = "experts d + l", "experts d + l, gate counted"
 
 def tree_sizes(width, leaf_width):
     """Depth and leaf width of the grid's tree of this training width w = 2^d l."""
-    return {"depth": (width // leaf_width).bit_length() - 1, "leaf_width": leaf_width}
+    return {"depth": (width // leaf_width).bit_length() - 1, "leaf_width": leaf_width}  # log2 of the number of leaves
 
 
 def dense_widths(depth, leaf_width):
@@ -31,6 +31,7 @@ def dense_widths(depth, leaf_width):
         "training width" 2^d l, "engaged size" d + l, and "parameters": as many, to the nearest neuron.
     """
     tree = counting.leaf_fff(N_IN, N_OUT, depth, leaf_width)
+    # parameters are linear in the width: two points give the line
     one, two = (counting.dense_ff(N_IN, N_OUT, width).parameters for width in (1, 2))
     parameters = 1 + round((tree.parameters - one) / (two - one))
     return {"training width": tree.training_width, "engaged size": tree.neurons_engaged, "parameters": parameters}
@@ -47,8 +48,8 @@ def experts_sizes(depth, leaf_width):
         nodes are, E + 2 e = d + l.
     """
     engaged = depth + leaf_width
-    width = -(-engaged // 2)
-    few = 4 if engaged % 2 == 0 else 5
+    width = -(-engaged // 2)  # half of the engaged neurons, rounded up: two experts compute
+    few = 4 if engaged % 2 == 0 else 5  # E = few makes E + 2 e even or odd, as d + l is
     return {
         GATE_FREE: {"n_experts": max(2, round(2**depth * leaf_width / width)), "expert_width": width, "k": 2},
         GATE_COUNTED: {"n_experts": few, "expert_width": max(1, (engaged - few) // 2), "k": 2},
@@ -80,12 +81,14 @@ def table1(data, quoted=False, bases=variants.GRID, **changes):
         A dense net that is several trees' rival is there once.
     """
     recipes = {name: recipe for name, recipe in variants.bases(**changes).items() if name in bases}
-    grid = QUOTED if quoted else [(width, leaf_width) for width in WIDTHS for leaf_width in LEAF_WIDTHS]
+    grid = QUOTED if quoted else [(width, leaf_width) for width in WIDTHS for leaf_width in LEAF_WIDTHS]  # w = 2^d l
     trees = [tree_sizes(*size) for size in grid]
     arms = [_tree(data, sizes, recipe) for sizes in trees for recipe in recipes.values()]
     if quoted:
         arms += [replace(arm, rates=SEARCHED) for arm in arms if arm.variant.base == MILD]
+    # several trees may have the same rival
     widths = sorted({width for sizes in trees for width in dense_widths(**sizes).values()})
+    # by base: two readings of one recipe have one rival
     rivals = {recipe.base: recipe for recipe in map(variants.for_dense, recipes.values())}
     arms += [
         Run(data, "DenseFF", {"width": width}, rival, rates=SEARCHED) for rival in rivals.values() for width in widths
@@ -175,10 +178,10 @@ def seeded(arms, seeds, choose, folder=None):
 
     def settled(arm):
         """The arm with its recipe as it is to be trained."""
-        if arm.rates == GIVEN:
+        if arm.rates == GIVEN:  # as published: nothing was searched for it
             return arm
         if arm.rates == THE_TREES:
-            knobs = variants.knobs(choose(tree_of(arm, arms)))
+            knobs = variants.knobs(choose(tree_of(arm, arms)))  # the dense net with what was found for the tree
             recipe = variants.turned(arm.recipe, **knobs)
         else:
             recipe = choose(arm)

@@ -11,7 +11,7 @@ import pathlib
 import statistics
 from dataclasses import replace
 
-from .. import checks
+from .. import checks, files
 from . import runs, sweep, tables, variants
 from .runs import SEARCHED, Run
 
@@ -70,10 +70,12 @@ def search(arms, path, jobs=1, seeds=1, scheduler=None, progress=True, folder=No
     list of dict
         The trials.
     """
-    known = read(path) if pathlib.Path(path).is_file() else []
+    known = read(path) if files.path_of(path).is_file() else []  # trials of earlier calls: bases, perhaps
     rows = {}
+    # one knob after the other, not all pairs: 6 + 2 trials an arm instead of 18
     for knob in ("learning_rate", "weight_decay"):
         if knob == "weight_decay":
+            # a variant keeps its base's decay
             arms, known = [arm for arm in arms if not arm.variant.ingredient], list(rows.values())
         trials = [
             replace(trial, seed=seed, held_out=True, folder=folder)
@@ -92,8 +94,9 @@ def _trials(arm, knob, rows):
     grid = GRIDS[type(arm.recipe.optimizer).__name__]
     recipe = arm.recipe
     if knob == "weight_decay":
+        # with the best rate that was found
         recipe = Choice(rows)(arm)
-    elif arm.variant.ingredient not in ("", variants.DECAY):
+    elif arm.variant.ingredient not in ("", variants.DECAY):  # the variant without decay has none to take over
         recipe = _with_decay_of_base(arm, rows)
     turned = [variants.turned(recipe, **{knob: value}) for value in grid.get(knob, ())]
     return [replace(arm, variant=replace(arm.variant, recipe=recipe)) for recipe in turned]
@@ -103,6 +106,7 @@ def _with_decay_of_base(arm, rows):
     """A variant's recipe with the weight decay that was found for what it is a variant of."""
     base = variants.bases(epochs=arm.recipe.epochs)[arm.variant.base]
     found = variants.knobs(Choice(rows)(replace(arm, variant=base)))
+    # SGD has no decay to take over, or to give
     both = "weight_decay" in found and "weight_decay" in variants.knobs(arm.recipe)
     return variants.turned(arm.recipe, weight_decay=found["weight_decay"]) if both else arm.recipe
 
@@ -131,16 +135,19 @@ class Choice:
             If nothing like it was searched.
         """
         rate, decay = self.best(self.nearest(arm))
+        # a rival's decay is of no use to SGD
         return variants.turned(arm.recipe, rate, decay if "weight_decay" in variants.knobs(arm.recipe) else None)
 
     def best(self, arm):
         """Return learning rate and weight decay of the best mean accuracy; of equals, the smaller ones."""
         trials = self.trials[arm]
+        # smaller: the safer of two that are as good
         return max(trials, key=lambda values: (statistics.fmean(trials[values]), *(-(value or 0) for value in values)))
 
     def nearest(self, arm):
         """Return the arm itself if it was searched, else the nearest of its kind in epochs, then in sizes."""
         wanted = arm_of(arm.labels())
+        # same data, layer and recipe; sizes and epochs may differ
         alike = [other for other in self.trials if (other[:2], other[4:]) == (wanted[:2], wanted[4:])]
         if not alike:
             name = variants.sentence(*wanted[4:])
@@ -159,6 +166,7 @@ def arm_of(row):
 
 def _distance(some, others):
     """How far sizes are apart: factors between them, in logarithms."""
+    # + 1: a size or depth may be 0
     return sum(abs(math.log((a + 1) / (b + 1))) for a, b in zip(some, others, strict=True))
 
 

@@ -65,6 +65,7 @@ def bases(**changes):
     published = training.paper1(**changes)
     recipes = {
         PUBLISHED: published,
+        # the two readings differ by a factor of batch times nodes
         MILD: replace(published, entropy_reduction="mean"),  # as in the authors' example
         OURS: training.hardening(**changes),
     }
@@ -91,20 +92,24 @@ def variants(**changes):
     entropy = {name: getattr(mild, name) for name in ("entropy_weight", "entropy_reduction")}
 
     def vary(base, sign, ingredient, fields):
+        """A base's recipe with these fields changed."""
         return Variant(base, replace(grid[base].recipe, **fields), sign, ingredient)
 
+    # our recipe, an ingredient at a time taken out
     less = [vary(OURS, "less", name, without) for name, without in INGREDIENTS.items()]
     less.append(vary(OURS, "less", DECAY, {"optimizer": Adam()}))
     more = [vary(OURS, "plus", name, added) for name, added in FURTHER.items()]
     more.append(vary(OURS, "plus", ENTROPY, entropy))
+    # an ingredient, as our recipe has it
     given = {name: {field: getattr(ours, field) for field in without} for name, without in INGREDIENTS.items()}
     plus = [vary(MILD, "plus", name, added) for name, added in (given | FURTHER).items()]
-    plus.append(vary(MILD, "less", ENTROPY, {"entropy_weight": 0.0}))
+    plus.append(vary(MILD, "less", ENTROPY, {"entropy_weight": 0.0}))  # what is left of the published recipe is SGD
     return [grid[OURS], *less, *more, grid[PUBLISHED], grid[MILD], *plus]
 
 
 def for_dense(variant):
     """Return the variant as a dense net can follow it: it has nothing to harden, so the options for that go."""
+    # the shared fields, everything else as by default
     recipe = training.Recipe(**{name: getattr(variant.recipe, name) for name in SHARED})
     return Variant(OPTIMISER_OF[variant.base], recipe)
 
@@ -112,6 +117,7 @@ def for_dense(variant):
 def for_experts(variant):
     """Return the variant for a `MoE`: as for a dense net, with the balance of its own paper."""
     dense = for_dense(variant)
+    # a balance has no meaning for a dense net
     return replace(dense, recipe=replace(dense.recipe, balance_weight=MOE_BALANCE))
 
 
@@ -121,13 +127,14 @@ def for_experts(variant):
 def knobs(recipe):
     """Return a recipe's settings of what is searched: "learning_rate" (its peak), and "weight_decay" if it has one."""
     rate = recipe.learning_rate
-    found = {"learning_rate": rate.peak if isinstance(rate, OneCycle) else rate}
+    found = {"learning_rate": rate.peak if isinstance(rate, OneCycle) else rate}  # a number stands for itself
     return found | ({"weight_decay": recipe.optimizer.weight_decay} if isinstance(recipe.optimizer, Adam) else {})
 
 
 def turned(recipe, learning_rate=None, weight_decay=None):
     """Return the recipe with other settings of its knobs; None leaves one as it is."""
     if learning_rate is not None:
+        # the schedule's form stays
         rate = OneCycle(learning_rate) if isinstance(recipe.learning_rate, OneCycle) else learning_rate
         recipe = replace(recipe, learning_rate=rate)
     if weight_decay is not None:

@@ -28,7 +28,7 @@ from numba.extending import register_jitable
 
 from .registers import combine, combine_four, dot, dot_four, fence, prefetch
 
-REGISTERS = "0ce35576b1e9"  # digest of registers.py and instructions.py: Numba's cache sees edits in this file alone
+REGISTERS = "2e8e29ab6818"  # digest of registers.py and instructions.py: Numba's cache sees edits in this file alone
 FLAGS = {"nsz", "contract"}  # a product and a sum may be fused, sums keep their order, NaN and inf their meaning
 OPTIONS = {"fastmath": FLAGS, "nogil": True, "error_model": "numpy"}
 IDENTITY, RELU, TANH, GELU = range(4)
@@ -440,6 +440,23 @@ def combine_rows(h, n, rows, start, y):
     for r in range(len(y)):
         span = slice(start[r], start[r + 1])
         combine(h[span], n[span], rows, y[r], (), False)
+
+
+def pair_dots(x, sample, weight, neuron, logit):
+    """logit[p, j] = x[sample[p]] . weight[neuron[p, j]], four neurons of a pair at a time.
+
+    x (B, I), sample (P,), weight (n, I), neuron (P, l) -> logit (P, l)
+    """
+    width = neuron.shape[1]
+    four = width - width % 4
+    for p in range(len(sample)):
+        i, n, z = sample[p], neuron[p], logit[p]
+        for j in range(0, four, 4):
+            z[j], z[j + 1], z[j + 2], z[j + 3] = dot_four(
+                x, (i, i, i, i), weight, (n[j], n[j + 1], n[j + 2], n[j + 3])
+            )
+        for j in range(four, width):
+            z[j] = dot(x[i], weight[n[j]])
 
 
 # ---------------------------------------------------------------------- compiled

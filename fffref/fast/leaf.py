@@ -1,11 +1,52 @@
-"""`LeafFFF`, compiled: hard inference, route first, then one leaf."""
+"""`LeafFFF`, compiled: hard inference, route first, then one leaf; and soft training that leaves out what has no mass.
+
+# B batch, I inputs, O outputs, N nodes, L leaves, l leaf width, P pairs of a sample and a leaf that it reaches
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
-from ..layers import activations
-from ..layers.leaf_fff import LeafFFF
+from .. import checks
+from ..layers import activations, tapes
+from ..layers.leaf_fff import LeafFFF, LeafTape
 from . import kernels
-from .base import CompiledLayer, jit
+from .base import CompiledLayer, jit, plain
+from .visits import Visits
+
+NODES = ("x", "scale", "logit", "choice", "slope", "right", "left", "mixture")
+
+
+@dataclass(frozen=True, eq=False)
+class ReachedTape:
+    """A `LeafTape` without the leaves that no sample reaches: fields of nodes and mixture as there, and the pairs.
+
+    Attributes
+    ----------
+    sample, leaf : ndarray of int (P,)
+        Which sample reaches which leaf, by samples.
+    leaf_logit, hidden : ndarray (P, l)
+        The neurons of these leaves, before and after the activation.
+    """
+
+    x: np.ndarray
+    lead: tuple
+    scale: np.ndarray
+    logit: np.ndarray
+    choice: np.ndarray
+    slope: np.ndarray
+    right: np.ndarray
+    left: np.ndarray
+    mixture: np.ndarray
+    sample: np.ndarray
+    leaf: np.ndarray
+    leaf_logit: np.ndarray
+    hidden: np.ndarray
+
+    SHAPES: ClassVar[dict[str, str]] = {name: LeafTape.SHAPES[name] for name in NODES} | {
+        "sample": "P:int", "leaf": "P:int", "leaf_logit": "Pl", "hidden": "Pl",
+    }  # fmt: skip
 
 
 @jit.register(LeafFFF)
@@ -34,3 +75,106 @@ class FastLeaf(CompiledLayer):
             kernels.leaf_rows_jit(self.weights, x[first:last], leaf[first:last], y[first:last])
 
         self.share_out(work, len(x))
+
+    # ------------------------------------------------------------------ soft: training
+
+    def forward(self, x, choices=None, rng=None):
+        """As `LeafFFF.forward`; with smooth steps, leaves whose mass is exactly 0 are not computed.
+
+        Such a leaf adds nothing to the output, and gets no gradient. Nor does a choice that shut it out: where a smooth
+        step is 0 or 1, it is flat. With sigmoids, whose mass is nowhere 0, or with rounded choices, which are not flat,
+        this is the layer's own pass.
+
+        Returns
+        -------
+        y : ndarray (..., n_out)
+        tape : ReachedTape or LeafTape
+        """
+        if choices is None or not choices.smooth_step or choices.straight_through:
+            return self.layer.forward(x, choices, rng)
+        x, lead = self.layer.as_rows(x)
+        chosen = self.layer.choose(x, choices, rng)
+        sample, leaf = np.nonzero(chosen.mixture)  # (P,), (P,), by samples; NaN counts
+        neuron = self._neurons(leaf)  # (P, l)
+        leaf_logit = self._dots(x, sample, self.weights.in_weight, neuron)
+        leaf_logit += self.layer.leaf_in_bias[leaf]
+        hidden = activations.get(self.layer.activation).function(leaf_logit)
+        folded = hidden * chosen.mixture[sample, leaf][:, None]  # (P, l)
+        y = self._sums_by_sample(folded, neuron, sample, self.weights.out_weight, len(x))
+        y += chosen.mixture @ self.layer.leaf_out_bias  # (B, L) -> (B, O)
+        return y.reshape(*lead, self.n_out), ReachedTape(x, lead, *chosen, sample, leaf, leaf_logit, hidden)
+
+    def backward(self, tape, dy, dlogit=None, dchoice=None, dmixture=None, input_gradient=True):
+        """As `LeafFFF.backward`; of a `ReachedTape`, gradients of the leaves' neurons are `Rows` of those reached."""
+        if type(tape) is LeafTape:
+            return self.layer.backward(tape, dy, dlogit, dchoice, dmixture, input_gradient)
+        self._check_reached(tape)
+        layer, weights = self.layer, self.weights
+        dy, x = plain(layer.gradient_rows(dy, tape.lead)), plain(tape.x)  # (B, O), (B, I)
+        sample, leaf, mass = tape.sample, tape.leaf, tape.mixture[tape.sample, tape.leaf][:, None]
+        neuron = self._neurons(leaf)
+
+        dfolded = self._dots(dy, sample, weights.out_weight, neuron)  # (P, l)
+        dmix = np.zeros_like(tape.mixture)
+        dmix[sample, leaf] = np.einsum("pl,pl->p", dfolded, tape.hidden)
+        dmix += dy @ layer.leaf_out_bias.T
+        dnode = layer.choose_backward(tape, dmix, dlogit, dchoice, dmixture)  # (B, N)
+        dleaf_logit = dfolded * mass * activations.get(layer.activation).derivative(tape.leaf_logit)
+
+        grads = LeafFFF(
+            node_weight=dnode.T @ x, node_bias=dnode.sum(0), leaf_out_bias=tape.mixture.T @ dy,
+            activation=layer.activation, **self._leaf_gradients(x, dy, sample, neuron, dleaf_logit, tape.hidden * mass),
+        )  # fmt: skip
+        if not input_gradient:
+            return grads, None
+        dx = self._sums_by_sample(dleaf_logit, neuron, sample, weights.in_weight, len(x))
+        dx += dnode @ layer.node_weight
+        return grads, dx.reshape(*tape.lead, self.n_in)
+
+    def _check_reached(self, tape):
+        """Refuse a tape that does not fit: kernels trust indices."""
+        pairs = getattr(tape, "leaf", ())
+        tapes.check(self.layer, tape, ReachedTape, P=len(pairs))
+        L = len(self.layer.leaf_out_bias)
+        tapes.check_range("leaf", tape.leaf, L)
+        tapes.check_range("sample", tape.sample, len(tape.x))
+        if (np.diff(tape.sample * L + tape.leaf) <= 0).any():
+            raise checks.InputError(f"the tape's pairs must ascend, each once; {tapes.ADVICE}")
+
+    def _neurons(self, leaf):
+        """The numbers of the leaves' neurons, counted over all leaves: (P,) -> (P, l)."""
+        l = self.layer.leaf_in_bias.shape[1]  # noqa: E741
+        return leaf[:, None] * l + np.arange(l)
+
+    def _dots(self, x, sample, weight, neuron):
+        """Products of samples with the neurons of their pairs: (P, l)."""
+        weight, products = weight.reshape(-1, weight.shape[-1]), np.empty(neuron.shape, self.dtype)  # (Ll, I)
+        x = plain(x)
+
+        def work(first, last):
+            part = slice(first, last)
+            kernels.pair_dots_jit(x, sample[part], weight, neuron[part], products[part])
+
+        self.share_out(work, len(sample))
+        return products
+
+    def _sums_by_sample(self, value, neuron, sample, weight, B):
+        """Sums of the neurons' rows over each sample's pairs: value, neuron (P, l) -> (B, n)."""
+        weight, total = weight.reshape(-1, weight.shape[-1]), np.empty((B, weight.shape[-1]), self.dtype)
+        start = np.searchsorted(sample, np.arange(B + 1)) * neuron.shape[1]  # of each sample's first visit
+        value, neuron = value.reshape(-1), neuron.reshape(-1)
+
+        def work(first, last):
+            kernels.combine_rows_jit(value, neuron, weight, start[first : last + 1], total[first:last])
+
+        self.share_out(work, B)
+        return total
+
+    def _leaf_gradients(self, x, dy, sample, neuron, dleaf_logit, folded):
+        """Gradients of the leaves' neurons, as `Rows`, by the names of their arrays."""
+        arrays, width = self.layer.arrays(), neuron.shape[1]
+        visits = Visits.of(neuron.reshape(-1), lambda visit: sample[visit // width], self.layer.leaf_in_bias.size)
+        dlogit = dleaf_logit.reshape(-1)
+        in_weight, out_weight = visits.sums(self.share_out, [(dlogit, x), (folded.reshape(-1), dy)])
+        values = {"leaf_in_weight": in_weight, "leaf_in_bias": visits.numbers(dlogit), "leaf_out_weight": out_weight}
+        return {name: visits.rows(value, arrays[name].shape) for name, value in values.items()}

@@ -1,28 +1,15 @@
 """`PathFFF`, compiled: inference, and the conditional forward and backward passes of training.
 
-# B batch, I inputs, O outputs, K trees, D neurons on a path, M neurons of a tree, V neurons visited by a batch
+# B batch, I inputs, O outputs, K trees, D neurons on a path, M neurons of a tree
 """
-
-from typing import NamedTuple
 
 import numpy as np
 
 from ..layers import activations, tree
 from ..layers.path_fff import PathFFF, PathTape
-from ..layers.record import Rows
 from . import kernels
 from .base import CompiledLayer, jit, plain
-
-
-class Visits(NamedTuple):
-    """The visits of a batch, in the order of their neurons; those of neuron[r] are start[r] to start[r + 1].
-
-    visit (BKD,), numbers of entries of the tape's flat arrays; neuron (V,), ascending; start (V + 1,)
-    """
-
-    visit: np.ndarray
-    neuron: np.ndarray
-    start: np.ndarray
+from .visits import Visits
 
 
 @jit.register(PathFFF)
@@ -140,32 +127,17 @@ class FastPath(CompiledLayer):
         return PathTape(plain(tape.x), tape.lead, *map(plain, arrays))
 
     def _visits(self, tape):
-        """Sort all visits of a batch by their neurons."""
-        count, visit = np.empty(len(self.weights.in_weight) + 1, np.intp), np.empty(tape.node.size, np.intp)
-        kernels.sort_by_key_jit(tape.node.reshape(-1), count, visit)
-        neuron = np.flatnonzero(np.diff(count))
-        return Visits(visit, neuron, np.append(count[neuron], visit.size))
+        """All visits of a batch, by their neurons."""
+        n_neurons = len(self.weights.in_weight)
+        return Visits.of(tape.node.reshape(-1), lambda visit: visit // self._length, n_neurons)
 
     def _parameter_gradients(self, tape, dy, dlogit, visits):
         """The sums over each neuron's visits, as a `PathFFF` of `Rows`."""
-        visit, neuron, start = visits
-        sample = visit // self._length
-        dlogit, hidden = dlogit[visit], tape.hidden.reshape(-1)[visit]  # (BKD,), in the order of neurons
-        V = len(neuron)
-        in_weight, out_weight = np.empty((V, self.n_in), self.dtype), np.empty((V, self.n_out), self.dtype)
-        in_bias = np.add.reduceat(dlogit, start[:-1]) if V else np.empty(0, self.dtype)
-
-        def work(first, last):
-            """Rows that begin within these visits: some neurons have most of the visits, so visits are shared out."""
-            first, last = np.searchsorted(start[:-1], (first, last))
-            rows, part = start[first : last + 1], slice(first, last)
-            kernels.combine_rows_jit(dlogit, sample, tape.x, rows, in_weight[part])
-            kernels.combine_rows_jit(hidden, sample, dy, rows, out_weight[part])
-
-        self.share_out(work, len(visit))
-        values = {"in_weight": in_weight, "in_bias": in_bias, "out_weight": out_weight}
+        products = [(dlogit, tape.x), (tape.hidden.reshape(-1), dy)]
+        in_weight, out_weight = visits.sums(self.share_out, products)
+        values = {"in_weight": in_weight, "in_bias": visits.numbers(dlogit), "out_weight": out_weight}
         arrays = self.layer.arrays()
-        rows = {name: Rows(neuron, value, arrays[name].shape) for name, value in values.items()}
+        rows = {name: visits.rows(value, arrays[name].shape) for name, value in values.items()}
         return PathFFF(**rows, **self.layer.options())
 
     def _input_gradient(self, tape, dlogit):

@@ -164,34 +164,74 @@ def combine(h, n, rows, y, at, past_caches):
             y[o] += h[j] * rows[n[j], o]
 
 
-@overload(combine, jit_options=ORDERED)
+@overload(combine, inline="always")
 def _combine(h, n, rows, y, at, past_caches):
-    lanes = lanes_of(y)
-
     def vectors(h, n, rows, y, at, past_caches):
-        """Four registers of y at a time stay where they are while all rows are added."""
-        last, length, width = 0, n.shape[-1], y.shape[-1]
-        while last < length or last == 0:
-            first, last = last, min(last + AT_A_TIME, length)
-            streamed = past_caches and last == length
-            o = 0
-            while o + 4 * lanes <= width:
-                _combine_registers(h, n, rows, y, at, (first, last, o, streamed))
-                o += 4 * lanes
-            while o < width:
-                value = y[at + (o,)] if first > 0 else y.dtype.type(0)
-                for j in range(first, last):
-                    value += h[at + (j,)] * rows[n[at + (j,)], o]
-                y[at + (o,)] = value
-                o += 1
-            if last == length:
-                break
+        if n.shape[-1] <= AT_A_TIME:
+            _combine_few(h, n, rows, y, at, past_caches)
+        else:
+            for first in range(0, n.shape[-1], AT_A_TIME):
+                last = min(first + AT_A_TIME, n.shape[-1])
+                _combine_span(h, n, rows, y, at, (first, last, past_caches and last == n.shape[-1]))
 
     return vectors
 
 
+def _combine_few(h, n, rows, y, at, past_caches):
+    """All rows of a short list. That the first is row 0 is known when this is compiled: a sixth of the time."""
+
+
+@overload(_combine_few, jit_options=ORDERED)
+def _combine_few_compiled(h, n, rows, y, at, past_caches):
+    lanes = lanes_of(y)
+
+    def vectors(h, n, rows, y, at, past_caches):
+        whole = y.shape[-1] - y.shape[-1] % (4 * lanes)
+        for o in range(0, whole, 4 * lanes):
+            _combine_registers(h, n, rows, y, at, (0, n.shape[-1], o, past_caches))
+        for o in range(whole, y.shape[-1]):
+            _combine_column(h, n, rows, y, at, (0, n.shape[-1], o))
+
+    return vectors
+
+
+def _combine_span(h, n, rows, y, at, span):
+    """Rows `span[0]` to `span[1]` of a long list, added to what is there already."""
+
+
+@overload(_combine_span, jit_options=ORDERED)
+def _combine_span_compiled(h, n, rows, y, at, span):
+    lanes = lanes_of(y)
+
+    def vectors(h, n, rows, y, at, span):
+        first, last, streamed = span
+        whole = y.shape[-1] - y.shape[-1] % (4 * lanes)
+        for o in range(0, whole, 4 * lanes):
+            _combine_registers(h, n, rows, y, at, (first, last, o, streamed))
+        for o in range(whole, y.shape[-1]):
+            _combine_column(h, n, rows, y, at, (first, last, o))
+
+    return vectors
+
+
+def _combine_column(h, n, rows, y, at, span):
+    """One number of y, where what remains fills no register."""
+
+
+@overload(_combine_column, inline="always")
+def _combine_column_compiled(h, n, rows, y, at, span):
+    def column(h, n, rows, y, at, span):
+        first, last, o = span
+        value = y[at + (o,)] if first > 0 else y.dtype.type(0)
+        for j in range(first, last):
+            value += h[at + (j,)] * rows[n[at + (j,)], o]
+        y[at + (o,)] = value
+
+    return column
+
+
 def _combine_registers(h, n, rows, y, at, span):
-    """Add rows `span[0]` to `span[1]` of the list to the four registers of y that begin at `span[2]`."""
+    """The same for the four registers of y that begin at `span[2]`: they stay where they are meanwhile."""
 
 
 @overload(_combine_registers, inline="always")

@@ -58,6 +58,7 @@ class Config:
     def shapes(self):
         """Name and shape of every tensor that the encoder needs, a dict."""
         H, w = self.hidden_size, self.intermediate_size
+        # query, key and value have one shape: only names tell them apart
         found = {
             WORDS: (self.vocab_size, H),
             "embeddings.position_embeddings.weight": (self.max_position_embeddings, H),
@@ -94,14 +95,14 @@ def load(folder):
     """
     folder = files.path_of(folder)
     config = read_config(folder / "config.json")
-    tensors = _unprefixed(folder, read_tensors(folder))
+    tensors = _unprefixed(folder, read_tensors(folder))  # names as in `Config.shapes`
     shapes = config.shapes()
     missing = [name for name in shapes if name not in tensors]
     unknown = [name for name in tensors if name not in shapes and not name.startswith(UNUSED)]
     if missing or unknown:
         text = "; ".join(filter(None, (listed("missing", missing), listed("unknown", unknown))))
         raise checks.InputError(f"{folder}: the weights are not those that config.json describes: {text}")
-    dtype = tensors[WORDS].dtype
+    dtype = tensors[WORDS].dtype  # of all: mixed ones would be widened silently
     return config, {name: checks.array(name, tensors[name], shape, dtype) for name, shape in shapes.items()}
 
 
@@ -113,7 +114,7 @@ def read_config(path):
         "is_decoder": (False, None),
     }  # fmt: skip
     for name, values in expected.items():
-        if found.get(name) not in values:
+        if found.get(name) not in values:  # a relu or a decoder would give other numbers without an error
             raise checks.InputError(
                 f"{path}: {name} must be {values[0]!r} here, got {found.get(name)!r}; another kind of model"
             )
@@ -151,9 +152,11 @@ def read_tensors(folder):
     places = read_json(folder / INDEX).get("weight_map")
     if not isinstance(places, dict) or not all(isinstance(part, str) for part in places.values()):
         raise checks.InputError(f"{folder / INDEX} has no weight_map from names to files; take another copy")
+    # "../other": an index may be anybody's
     outside = [part for part in places.values() if pathlib.PurePath(part).name != part]
     if outside:
         raise checks.InputError(f"{folder / INDEX} names {outside[0]!r}, which is no file of this folder")
+    # each file once, in the order of the index
     parts = {part: mapped(folder / part) for part in dict.fromkeys(places.values())}
     missing = [name for name, part in places.items() if name not in parts[part]]
     if missing:
@@ -168,16 +171,18 @@ def _unprefixed(folder, tensors):
     prefixes = naming.prefixes_of(tensors, WORDS)
     if not prefixes:
         raise checks.InputError(f"{folder / WEIGHTS} holds no BERT: no tensor is named ...{WORDS}")
-    prefix = min(prefixes, key=len)
-    rest = naming.unwrapped(tensors)
+    prefix = min(prefixes, key=len)  # of several, the outermost
+    rest = naming.unwrapped(tensors)  # without _orig_mod and the like, before the prefix is taken off
     return naming.Renamed(rest, {name.removeprefix(prefix): name for name in rest})
 
 
 def _linear(name, n_out, n_in):
+    """Names and shapes of PyTorch's Linear: an output a row."""
     return {f"{name}.weight": (n_out, n_in), f"{name}.bias": (n_out,)}
 
 
 def _norm(name, width):
+    """Names and shapes of a LayerNorm."""
     return {f"{name}.weight": (width,), f"{name}.bias": (width,)}
 
 
@@ -196,6 +201,7 @@ def draw(rng, config, dtype=np.float32):
     """
     dtype = checks.dtype(dtype)
     checks.generator("rng", rng)
+    # a norm's scale of 0 would silence its layer
     around = lambda name: 1.0 if name.endswith("LayerNorm.weight") else 0.0  # noqa: E731
     return {
         name: (around(name) + 0.1 * rng.standard_normal(shape)).astype(dtype) for name, shape in config.shapes().items()

@@ -69,7 +69,7 @@ def save(path, layer, state=(), info=None):
     if not isinstance(state, tuple) or not all(isinstance(one, Record) for one in state):
         raise checks.InputTypeError(f"state must be a tuple of records, got {checks.shown(state)}")
     arrays = {
-        f"{record}.{name}": safetensors.native(array)
+        f"{record}.{name}": safetensors.native(array)  # "layer.in_weight", "state0.in_weight"
         for record, one in zip(_records(len(state)), (layer, *state), strict=True)
         for name, array in one.arrays().items()
     }
@@ -80,7 +80,7 @@ def save(path, layer, state=(), info=None):
         "states": len(state),
         "info": info or {},
     }
-    text = _json(description)
+    text = _json(description)  # digested as text: JSON has several spellings of one thing
     safetensors.write(path, arrays, {"format": FORMAT, "description": text, "sha256": _digest(text, arrays)})
 
 
@@ -93,8 +93,9 @@ def _json(description):
 
 
 def _plain_number(value):
+    """A NumPy scalar as Python's; json asks for a TypeError on anything else."""
     if isinstance(value, np.generic):
-        return value.item()
+        return value.item()  # np.int64(3) -> 3
     raise TypeError(f"got a {type(value).__name__}")
 
 
@@ -123,19 +124,20 @@ def load(path, kind=None):
         if not path.exists():
             raise checks.InputError(f"there is no checkpoint {path}; fffref train --out {path} makes one")
     tensors = safetensors.mapped(path)
+    # a digest is no signature: it finds damage and careless edits, and a loader that trusts nothing finds the rest
     metadata = tensors.metadata
     if metadata.get("format") != FORMAT:
         raise checks.InputError(
             f"{path} is no {FORMAT!r} checkpoint but {metadata.get('format')!r}; save one with fffref train"
         )
-    text, arrays = metadata.get("description", ""), dict(tensors)
+    text, arrays = metadata.get("description", ""), dict(tensors)  # a dict to take from: what is left over is refused
     if metadata.get("sha256") != _digest(text, arrays):
         raise checks.InputError(
             f"{path} was edited or damaged: its contents do not match its SHA-256; take another copy"
         )
     try:
-        found = _rebuild(json.loads(text), arrays)
-    except KeyError as error:
+        found = _rebuild(json.loads(text), arrays)  # classes by name, of records only: no code in the file
+    except KeyError as error:  # a digest that fits, of a description that does not
         raise checks.InputError(f"{path} contradicts itself: it names or lacks {error}; take another copy") from error
     except (AttributeError, TypeError, ValueError, RecursionError) as error:
         raise checks.InputError(f"{path} contradicts itself: {error}; take another copy") from error
@@ -146,11 +148,12 @@ def load(path, kind=None):
 
 def _rebuild(description, arrays):
     """The layers that a description says are there, from all of the arrays and no others."""
+    # 10^12 states would be built before any is missed
     states = checks.integer("states", description["states"], 0, len(arrays))
     records = [_build(description, record, arrays) for record in _records(states)]
     if arrays:
         raise checks.InputError(f"it holds arrays that belong to no layer, {', '.join(arrays)}")
-    layer, *state = records
+    layer, *state = records  # the first is the layer
     for name, array in layer.arrays().items():
         said = description["dtype"], description["shapes"][name]
         if (str(array.dtype), list(array.shape)) != (said[0], said[1]):
@@ -160,9 +163,9 @@ def _rebuild(description, arrays):
 
 def _structure(record):
     """What a record is, but for its arrays: class, options and, where it holds others, the same of each."""
-    own = {f.name: getattr(record, f.name) for f in fields(record)}
+    own = {f.name: getattr(record, f.name) for f in fields(record)}  # arrays, options and records together
     if "activation" in own:
-        activations.named(own["activation"])
+        activations.named(own["activation"])  # a function has no name that a file could hold
     records = {
         name: [_structure(part) for part in value] if isinstance(value, tuple) else _structure(value)
         for name, value in own.items()
@@ -181,7 +184,8 @@ def _build(structure, prefix, arrays):
         else _build(inner, f"{prefix}.{name}", arrays)
         for name, inner in structures.items()
     }
-    names = [f.name for f in fields(cls) if f.name not in options and f.name not in records]
+    names = [f.name for f in fields(cls) if f.name not in options and f.name not in records]  # what is left are arrays
+    # checked as any new record is
     return cls(**{name: aligned(arrays.pop(f"{prefix}.{name}")) for name in names}, **records, **options)
 
 
@@ -189,7 +193,7 @@ def _class(name):
     """The record class of this name: one of ours, or one that has been imported or written."""
     if name in LAYERS:
         return LAYERS[name]
-    waiting, known = [Record], {}
+    waiting, known = [Record], {}  # every class that was derived so far, by name
     while waiting:
         cls = waiting.pop()
         known[cls.__name__] = cls
@@ -206,6 +210,7 @@ def _digest(text, arrays):
     """SHA-256 over the description and over every array's name, type, shape and bytes."""
     sha = hashlib.sha256(text.encode())
     for name in sorted(arrays):
+        # bytes alone would not tell a reshaped array
         sha.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode())
         sha.update(arrays[name])
     return sha.hexdigest()

@@ -49,14 +49,14 @@ def leaf_fff(tensors, activation="relu", prefix=""):
     weights = names.under(tensors, prefix)
     seen = names.prefixes_of(tensors, "node_weights")
     names.expect(weights, MODULE, ("depth", *STATISTICS), "a fastfeedforward.FFF", seen, prefix)
-    weights = {name: weights[name] for name in weights if name not in STATISTICS}
+    weights = {name: weights[name] for name in weights if name not in STATISTICS}  # counts of use, no weights
     for name, n in AXES.items():
         checks.array(name, weights[name], (None,) * n, weights["w1s"].dtype)
     checks.array("node_biases", weights["node_biases"], (None, 1), weights["w1s"].dtype)
     arrays = {ours: weights[name] for name, ours in MODULE.items()}
-    arrays["node_bias"] = weights["node_biases"][:, 0]
-    arrays["leaf_in_weight"] = weights["w1s"].swapaxes(1, 2)
-    layer = LeafFFF(**arrays, activation=activation).aligned()
+    arrays["node_bias"] = weights["node_biases"][:, 0]  # (N, 1) -> (N,)
+    arrays["leaf_in_weight"] = weights["w1s"].swapaxes(1, 2)  # (L, I, l) -> (L, l, I): a neuron is a row
+    layer = LeafFFF(**arrays, activation=activation).aligned()  # copies: the file may go
     _check_depth(weights.get("depth"), layer)
     return layer
 
@@ -81,6 +81,7 @@ def fastfeedforward(layer, prefix=""):
         As in `leaf_fff`.
     """
     weights = {name: getattr(layer, ours) for name, ours in MODULE.items()}
+    # back: (N,) -> (N, 1), (L, l, I) -> (L, I, l)
     weights["node_biases"], weights["w1s"] = layer.node_bias[:, None], layer.leaf_in_weight.swapaxes(1, 2)
-    weights["depth"] = np.array(layer.depth, np.int64)
+    weights["depth"] = np.array(layer.depth, np.int64)  # a buffer of the module, int64 there
     return {prefix + name: array for name, array in weights.items()}

@@ -53,6 +53,7 @@ def unwrapped(tensors):
     """
     names = {}
     for name in checked(tensors):
+        # two tensors under one name: which of them counts would be a guess
         new = bare(name)
         if new in names:
             raise checks.InputError(f"{name} and {names[new]} are one name but for what wrappers add; take one out")
@@ -69,7 +70,7 @@ def checked(tensors):
 
 def bare(name):
     """A name without what wrappers add: "module._orig_mod.head.w1s" is "head.w1s"."""
-    while (shorter := WRAPPERS.sub("", name)) != name:
+    while (shorter := WRAPPERS.sub("", name)) != name:  # wrappers of wrappers: what one hid comes to the front
         name = shorter
     return name
 
@@ -77,12 +78,13 @@ def bare(name):
 def under(tensors, prefix):
     """Those arrays whose names begin with a prefix, without it; wrappers' names in the prefix count for nothing."""
     prefix = bare(checks.instance("prefix", prefix, str, "a text such as 'head.'"))
-    tensors = unwrapped(tensors)
+    tensors = unwrapped(tensors)  # prefix and names alike, so that either may be wrapped
     return Renamed(tensors, {name.removeprefix(prefix): name for name in tensors if name.startswith(prefix)})
 
 
 def prefixes_of(tensors, name):
     """What stands before `name` in the names of a file, wherever it occurs."""
+    # after a dot only: "xa" does not end in the name "a"
     ends = (found for found in unwrapped(tensors) if found == name or found.endswith(f".{name}"))
     return sorted(found.removesuffix(name) for found in ends)
 

@@ -101,13 +101,13 @@ def mapped(path):
         When an array of half precision is asked for, and becomes float32.
     """
     path = files.path_of(path)
-    header, start, size = _header(path)
+    header, start, size = _header(path)  # metadata are an entry like the others
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
         raise checks.InputError(f"{path}: its metadata are no texts by name; take another copy")
     for name, entry in header.items():
         _check_entry(path, name, entry)
-    _check_layout(path, header, size - start)
+    _check_layout(path, header, size - start)  # before any array is made: a forged place could lie anywhere
     return Tensors(path, header, start, metadata)
 
 
@@ -138,12 +138,12 @@ def write(path, tensors, metadata=None):
 def native(array):
     """The array in C order and in this machine's byte order: the safetensors library stores others wrongly."""
     array = checks.plain("array", array)
-    return np.asarray(array, array.dtype.newbyteorder("="), order="C")
+    return np.asarray(array, array.dtype.newbyteorder("="), order="C")  # converts values where the byte order differs
 
 
 def what_it_is(first):
     """What a file that begins with these bytes is, and what to do; None if that is not known."""
-    first = first.lstrip(b"\xef\xbb\xbf \r\n\t").lower()
+    first = first.lstrip(b"\xef\xbb\xbf \r\n\t").lower()  # a byte order mark, and white space
     return next((f"{kind}; {advice}" for mark, kind, advice in KINDS if first.startswith(mark)), None)
 
 
@@ -159,11 +159,13 @@ def _header(path):
             raise checks.InputError(f"cannot read {path}: it is no regular file")
         with path.open("rb") as file:
             first = file.read(512)
-            length = int.from_bytes(first[:8], "little")
+            length = int.from_bytes(first[:8], "little")  # of the JSON header
+            # "{}" at least; a pickle or a page read as a number is far too long
             if not 2 <= length <= min(size - 8, LARGEST_HEADER):
                 kind = what_it_is(first)
                 raise checks.InputError(f"{path} is {kind}" if kind else incomplete)
             file.seek(8)
+            # json keeps the last of equal names, silently
             header = json.loads(file.read(length), object_pairs_hook=_once)
     except FileNotFoundError:
         raise checks.InputError(f"there is no file {path}") from None
@@ -177,7 +179,7 @@ def _header(path):
         raise checks.InputError(f"{path} is no safetensors file: its header is no JSON; {ADVICE}") from None
     if not isinstance(header, dict):
         raise checks.InputError(incomplete)
-    return header, 8 + length, size
+    return header, 8 + length, size  # numbers begin behind length and header
 
 
 class _Twice(Exception):
@@ -186,7 +188,7 @@ class _Twice(Exception):
 
 def _once(pairs):
     """A dict of pairs; a name that occurs twice would hide the first."""
-    made = dict(pairs)
+    made = dict(pairs)  # the last of equal names wins
     if len(made) < len(pairs):
         (name, _), *_ = Counter(name for name, _ in pairs).most_common(1)
         raise _Twice(name[:200])
@@ -196,6 +198,7 @@ def _once(pairs):
 def _check_entry(path, name, entry):
     """Refuse an entry that does not say type, shape and place."""
     said = entry if isinstance(entry, dict) else {}
+    # None where it is missing: no natural number
     kind, shape, place = (said.get(key) for key in ("dtype", "shape", "data_offsets"))
     if not (isinstance(kind, str) and _naturals(shape) and len(shape) <= 32 and _naturals(place) and len(place) == 2):
         raise checks.InputError(
@@ -204,12 +207,15 @@ def _check_entry(path, name, entry):
 
 
 def _naturals(value):
+    """Whether a value is a list of sizes or places."""
+    # a bool is an int, but no length
     return isinstance(value, list) and all(type(n) is int and 0 <= n < 2**63 for n in value)
 
 
 def _check_layout(path, entries, size):
     """Refuse arrays that leave gaps, overlap, or end before or behind the file."""
     end = 0
+    # by place: each has to begin where the one before ended
     for (first, last), name in sorted((entry["data_offsets"], name) for name, entry in entries.items()):
         if first != end or last < first or last > size:
             raise checks.InputError(f"{path} is truncated or damaged at {name[:200]}; take another copy")
@@ -228,18 +234,20 @@ def _array(path, name, entry, start):
         raise checks.InputError(
             f"{path}: {name} is {kind[:20]}, expected F32, F64, F16 or BF16; convert it, in PyTorch by .float()"
         )
-    dtype, count = np.dtype(DTYPES.get(kind) or HALF[kind]), math.prod(shape)
+    dtype, count = np.dtype(DTYPES.get(kind) or HALF[kind]), math.prod(shape)  # an empty shape is one number
     if last - first != dtype.itemsize * count:
         raise checks.InputError(f"{path} is truncated or damaged at {name[:200]}; take another copy")
     try:
         if count == 0:
-            array = np.empty(shape, dtype)
+            array = np.empty(shape, dtype)  # nothing can be mapped
         else:
+            # "c": copy on write, the file never changes
             array = np.asarray(np.memmap(path, dtype, "c", start + first, count)).reshape(shape)
     except (OSError, ValueError) as error:  # it has changed since its header was read; a shape NumPy cannot have
         raise checks.InputError(f"{path}: cannot read {name[:200]}: {error}") from error
     if kind in HALF:
         return _widened(path, array, kind)
+    # offsets need not be multiples of the itemsize
     return array if array.flags.aligned and array.dtype.isnative else native(array.copy())
 
 
@@ -247,5 +255,5 @@ def _widened(path, array, kind):
     """Half precision as float32: no number changes."""
     warnings.warn(f"{path} holds {kind}: its numbers are widened to float32", stacklevel=4)
     if kind == "F16":
-        return array.astype(np.float32)
-    return (array.astype(np.uint32) << 16).view(np.float32)
+        return array.astype(np.float32)  # exact: every half is a float
+    return (array.astype(np.uint32) << 16).view(np.float32)  # upper half of the bits, the lower half 0

@@ -15,13 +15,13 @@ SQRT_2PI = np.sqrt(2 * np.pi)
 def sigmoid(z):
     """1 / (1 + exp(-z)). exp may overflow to inf, and 1 / inf = 0 is the right answer."""
     with np.errstate(over="ignore"):
-        return 1 / (1 + np.exp(-z))
+        return 1 / (1 + np.exp(-z))  # precise where it is small: no 1 is taken off
 
 
 def mirrored_sigmoid(z):
     """1 / (1 + exp(z)), which is 1 - sigmoid(z) to the last digit, however small it is."""
     with np.errstate(over="ignore"):
-        return 1 / (1 + np.exp(z))
+        return 1 / (1 + np.exp(z))  # precise where sigmoid rounds to 1
 
 
 def smooth_step(z):
@@ -37,7 +37,7 @@ def smooth_step(z):
 def smooth_step_derivative(z):
     """1/4 - z^2/36 between -3 and 3, exactly 0 outside."""
     z = _banded(z)
-    return (3 - z) * (3 + z) / 36
+    return (3 - z) * (3 + z) / 36  # in factors: exactly 0 at the ends
 
 
 def _banded(z):
@@ -49,19 +49,19 @@ def relu(z):
     """max(z, 0); for complex numbers, z where its real part is positive."""
     if z.dtype.kind == "f":
         return np.maximum(z, 0)  # np.where takes ten times as long on random signs
-    return np.where(z.real <= 0, 0, z)
+    return np.where(z.real <= 0, 0, z)  # <= and not >: NaN comes out
 
 
 def relu_derivative(z):
     """1 where z > 0, else 0: at the kink we take the left derivative, as PyTorch does."""
-    return (z.real > 0).astype(z.dtype)
+    return (z.real > 0).astype(z.dtype)  # 0 at NaN: nothing flows back
 
 
 def gelu(z):
     """z * Phi(z), Phi the normal distribution function: the exact form, not the tanh approximation."""
     from scipy.special import ndtr  # imported where needed: `import fffref` stays quick
 
-    return z * ndtr(z)
+    return z * ndtr(z)  # ndtr takes complex numbers, as a complex step needs
 
 
 def gelu_derivative(z):
@@ -69,7 +69,7 @@ def gelu_derivative(z):
     from scipy.special import ndtr
 
     with np.errstate(over="ignore"):
-        return ndtr(z) + z * np.exp(-z * z / 2) / z.dtype.type(SQRT_2PI)
+        return ndtr(z) + z * np.exp(-z * z / 2) / z.dtype.type(SQRT_2PI)  # exp(-inf) = 0 where z * z overflows
 
 
 def tanh(z):
@@ -79,7 +79,7 @@ def tanh(z):
 
 def tanh_derivative(z):
     """1 - tanh(z)^2 = 4 e / (1 + e)^2 with e = exp(-2 |z|): the difference would cancel where tanh is near 1."""
-    e = np.exp(2 * np.where(z.real < 0, z, -z))
+    e = np.exp(2 * np.where(z.real < 0, z, -z))  # at most 1
     return 4 * e / (1 + e) ** 2
 
 
@@ -90,7 +90,7 @@ def identity(z):
 
 def identity_derivative(z):
     """Return ones."""
-    return np.ones_like(z)
+    return np.ones_like(z)  # complex too, as the others
 
 
 class Activation(NamedTuple):

@@ -51,6 +51,7 @@ class Choices:
     transpose_prob: float = 0.0
 
     def __post_init__(self):
+        # 1e-30: the inverse has to fit into float32, with room for the logit
         checks.settle(
             self,
             temperature=checks.number("temperature", self.temperature, "[1e-30, inf)"),
@@ -68,9 +69,10 @@ class Choices:
 
     def logit_scale(self, shape, dtype, rng):
         """1 / temperature, negated where the children change places: sigmoid(-z) = 1 - sigmoid(z)."""
-        scale = dtype.type(1 / self.temperature)
+        scale = dtype.type(1 / self.temperature)  # in the layer's dtype: float64 would widen all logits
         if self.transpose_prob == 0:
             return scale
+        # a draw a sample and node
         transposed = checks.generator("rng", rng).random(shape) < self.transpose_prob  # (B, N)
         return np.where(transposed, -scale, scale)
 
@@ -78,16 +80,17 @@ class Choices:
         """Add `noise` times a logistic variable: the logit of a uniform number."""
         if self.noise == 0:
             return logit
-        u = np.maximum(checks.generator("rng", rng).random(logit.shape, np.float32), 2**-25)  # neither 0 nor 1
-        return logit + logit.dtype.type(self.noise) * np.log(u / (1 - u))
+        u = np.maximum(checks.generator("rng", rng).random(logit.shape, np.float32), 2**-25)  # neither 0 nor 1; (B, N)
+        return logit + logit.dtype.type(self.noise) * np.log(u / (1 - u))  # log(u / (1 - u)): logistic
 
     def choose(self, logit):
         """Masses of the right and the left child, and d right / d logit: (B, N) -> three of (B, N)."""
         if self.smooth_step:
             right, left = activations.smooth_step(logit), activations.smooth_step(-logit)
+            # S(-z) = 1 - S(z), exactly 0 and 1 at the ends
             return right, left, activations.smooth_step_derivative(logit)
         right, left = activations.sigmoid(logit), activations.mirrored_sigmoid(logit)
-        return right, left, right * left
+        return right, left, right * left  # c (1 - c), without a difference
 
     def rounded(self, logit, right, left):
         """What the pass computes with: the masses, or 1 and 0 where it is straight-through."""
@@ -115,12 +118,12 @@ def mix(right, left):
     mixture : ndarray (B, N + 1)
     """
     B = len(right)
-    mass = np.ones((B, 1), right.dtype)
+    mass = np.ones((B, 1), right.dtype)  # all of it is at the root
     for k in range(tree.depth_of(right.shape[1])):
-        children = np.empty((B, 2 ** (k + 1)), right.dtype, order="F")
+        children = np.empty((B, 2 ** (k + 1)), right.dtype, order="F")  # a column a child: samples are contiguous
         children[:, 0::2] = mass * left[:, tree.level(k)]  # (B, 2^k)
         children[:, 1::2] = mass * right[:, tree.level(k)]
-        mass = children
+        mass = children  # (B, 2^(k+1)); at the end, the leaves
     return mass
 
 
@@ -140,13 +143,13 @@ def mix_backward(right, left, mixture, dmixture):
     -------
     dright : ndarray (B, N)
     """
-    mass, dmass = mixture, dmixture
-    dchoice = np.empty_like(right)
+    mass, dmass = mixture, dmixture  # (B, L), of the level below
+    dchoice = np.empty_like(right)  # (B, N)
     for k in reversed(range(tree.depth_of(right.shape[1]))):
         nodes = tree.level(k)
         # left and right child stand beside each other
         mass = mass[:, 0::2] + mass[:, 1::2]  # (B, 2^(k+1)) -> (B, 2^k)
         dleft, dright = dmass[:, 0::2], dmass[:, 1::2]
-        dchoice[:, nodes] = mass * (dright - dleft)
-        dmass = left[:, nodes] * dleft + right[:, nodes] * dright
+        dchoice[:, nodes] = mass * (dright - dleft)  # dc above, (B, 2^k)
+        dmass = left[:, nodes] * dleft + right[:, nodes] * dright  # dp above, (B, 2^k), for the next level up
     return dchoice

@@ -74,7 +74,7 @@ class DenseFF(Layer):
         n_in, n_out, width = (
             checks.integer(name, value, 1) for name, value in (("n_in", n_in), ("n_out", n_out), ("width", width))
         )
-        inward, outward = 1 / np.sqrt(n_in), 1 / np.sqrt(width)
+        inward, outward = 1 / np.sqrt(n_in), 1 / np.sqrt(width)  # 1/sqrt(fan in) of either matrix
         return cls(
             in_weight=uniform(rng, inward, (width, n_in), dtype),
             in_bias=uniform(rng, inward, (width,), dtype),
@@ -122,26 +122,12 @@ class DenseFF(Layer):
         return y.reshape(*lead, self.n_out), DenseTape(x, lead, logit, hidden)
 
     def backward(self, tape, dy, input_gradient=True):
-        """Gradients of a loss, given its gradient with respect to the output.
+        """Gradients of a loss, as `LeafFFF.backward` gives them.
 
         Parameters
         ----------
-        tape : DenseTape
-            As `forward` returned it.
-        dy : ndarray (..., n_out)
-        input_gradient : bool
-            False saves the GEMM behind `dx`, a first layer does not need it.
-
-        Returns
-        -------
-        grads : DenseFF
-            The gradient of every array.
-        dx : ndarray (..., n_in), or None
-
-        Raises
-        ------
-        TypeError, ValueError
-            If `dy` has another dtype or shape than the output had.
+        tape, dy, input_gradient
+            As there; the tape is a `DenseTape`.
         """
         tapes.check(self, tape, DenseTape)
         tapes.check_origin(tape, self.in_weight[0], self.in_bias[0], tape.logit)
@@ -157,7 +143,7 @@ class DenseFF(Layer):
         )
         if not input_gradient:
             return grads, None
-        return grads, (dlogit @ self.in_weight).reshape(*tape.lead, self.n_in)
+        return grads, (dlogit @ self.in_weight).reshape(*tape.lead, self.n_in)  # (B, w) @ (w, I)
 
     def forward_hard(self, x):
         """The output of `forward`: there is nothing to harden.
@@ -165,10 +151,6 @@ class DenseFF(Layer):
         Parameters
         ----------
         x : ndarray (..., n_in)
-
-        Returns
-        -------
-        y : ndarray (..., n_out)
         """
         return self.forward(x)[0]
 

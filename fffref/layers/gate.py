@@ -64,7 +64,8 @@ class MoETape:
 
 def deviation(noise_logit):
     """Standard deviation of the noise: softplus, safe at both ends, and a floor."""
-    e = np.exp(np.where(noise_logit.real < 0, noise_logit, -noise_logit))
+    e = np.exp(np.where(noise_logit.real < 0, noise_logit, -noise_logit))  # exp(-|z|), at most 1
+    # max(z, 0) + log(1 + exp(-|z|)) = softplus(z)
     return np.where(noise_logit.real < 0, 0, noise_logit) + np.log1p(e) + noise_logit.dtype.type(NOISE_FLOOR)
 
 
@@ -81,22 +82,24 @@ def top_softmax(score, chosen):
     -------
     gates : ndarray (B, E)
     """
-    best = np.take_along_axis(score, chosen, 1)
-    exp = np.exp(best - best[:, :1].real)  # cannot overflow
+    best = np.take_along_axis(score, chosen, 1)  # (B, k), falling
+    exp = np.exp(best - best[:, :1].real)  # cannot overflow; (B, k)
     gates = np.zeros_like(score)
+    # (B, k) -> (B, E); exp(-inf) = 0 for the others
     np.put_along_axis(gates, chosen, exp / exp.sum(1, keepdims=True), 1)
     return gates
 
 
 def top_softmax_backward(gates, dgates):
     """Gradient with respect to the scores; 0 where an expert did not compute: (B, E), (B, E) -> (B, E)."""
-    inner = (gates * dgates).sum(1, keepdims=True)
-    return gates * (dgates - inner)
+    inner = (gates * dgates).sum(1, keepdims=True)  # (B, 1)
+    return gates * (dgates - inner)  # the softmax's Jacobian; where G = 0, so is this
 
 
 def rival(order, k):
     """Which expert's score an expert has to beat: the k-th best of the others, (B, E); needs k < E."""
-    place = np.argsort(order, axis=1)  # of each expert
+    place = np.argsort(order, axis=1)  # of each expert; the inverse of a permutation: (B, E)
+    # one of the k best: the (k+1)-th, else the k-th
     return np.where(place < k, order[:, k, None], order[:, k - 1, None])
 
 
@@ -106,8 +109,8 @@ def load(clean, noise_logit, score, order, k):
 
     if k == clean.shape[1]:
         return np.ones_like(clean)  # all compute
-    threshold = np.take_along_axis(score, rival(order, k), 1)
-    return ndtr((clean - threshold) / deviation(noise_logit))
+    threshold = np.take_along_axis(score, rival(order, k), 1)  # (B, E): kth_excluding(H, k, i)
+    return ndtr((clean - threshold) / deviation(noise_logit))  # clean: its own noise is what is drawn again
 
 
 def load_backward(tape, dload, k):
@@ -119,8 +122,9 @@ def load_backward(tape, dload, k):
     dscore = np.zeros_like(tape.clean)
     if k == tape.clean.shape[1]:
         return dscore, dscore, dscore
-    rivals, sigma = rival(tape.order, k), deviation(tape.noise_logit)
-    u = (tape.clean - np.take_along_axis(tape.score, rivals, 1)) / sigma
-    dclean = dload * np.exp(-u * u / 2) / (dload.dtype.type(activations.SQRT_2PI) * sigma)
+    rivals, sigma = rival(tape.order, k), deviation(tape.noise_logit)  # (B, E), (B, E)
+    u = (tape.clean - np.take_along_axis(tape.score, rivals, 1)) / sigma  # (B, E)
+    dclean = dload * np.exp(-u * u / 2) / (dload.dtype.type(activations.SQRT_2PI) * sigma)  # dP phi(u) / sigma: (B, E)
+    # .at adds up where one rival stands in the way of several
     np.subtract.at(dscore, (np.arange(len(rivals))[:, None], rivals), dclean)
     return dclean, -dclean * u, dscore

@@ -9,7 +9,7 @@ Reference: P. Belcak and R. Wattenhofer, "Fast Feedforward Networks", arXiv 2308
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -61,6 +61,18 @@ class LeafTape:
     }  # fmt: skip
 
 
+class Chosen(NamedTuple):
+    """What the nodes decide, fields of `LeafTape`: scale, then logit to left (B, N), and the mixture (B, L)."""
+
+    scale: np.ndarray
+    logit: np.ndarray
+    choice: np.ndarray
+    slope: np.ndarray
+    right: np.ndarray
+    left: np.ndarray
+    mixture: np.ndarray
+
+
 @dataclass(frozen=True, eq=False)
 class LeafFFF(Layer):
     """A binary tree of choices whose 2^d leaves are feedforward nets of `leaf_width` neurons.
@@ -107,7 +119,7 @@ class LeafFFF(Layer):
 
     def __post_init__(self):
         super().__post_init__()
-        depth = tree.depth_of(len(self.node_weight))
+        depth = tree.depth_of(len(self.node_weight))  # refuses what is no complete tree
         if len(self.leaf_in_weight) != 2**depth:
             raise checks.InputError(f"{2**depth - 1} nodes lead to {2**depth} leaves, got {len(self.leaf_in_weight)}")
 
@@ -129,7 +141,7 @@ class LeafFFF(Layer):
             for name, value in (("n_in", n_in), ("n_out", n_out), ("leaf_width", leaf_width))
         )
         N, L = tree.n_nodes(depth), tree.n_leaves(depth)
-        inward, outward = 1 / np.sqrt(n_in), 1 / np.sqrt(l)
+        inward, outward = 1 / np.sqrt(n_in), 1 / np.sqrt(l)  # fan in of nodes and neurons, of outputs
         return cls(
             node_weight=uniform(rng, inward, (N, n_in), dtype),
             node_bias=uniform(rng, inward, (N,), dtype),
@@ -148,7 +160,7 @@ class LeafFFF(Layer):
     @property
     def neurons_stored(self):
         """2^d - 1 nodes and 2^d leaves of l neurons."""
-        return len(self.node_weight) + self.leaf_in_bias.size
+        return len(self.node_weight) + self.leaf_in_bias.size  # N + L l
 
     @property
     def neurons_engaged(self):
@@ -173,22 +185,33 @@ class LeafFFF(Layer):
         tape : LeafTape
         """
         x, lead = self.as_rows(x)  # (B, I)
-        choices = checks.instance("choices", Choices() if choices is None else choices, Choices, "a Choices record")
         B, L, l = len(x), *self.leaf_in_bias.shape  # noqa: E741
-        scale = choices.logit_scale((B, L - 1), self.dtype, rng)  # (B, N) or a number
-        logit = scale * (product(x, self.node_weight) + self.node_bias)  # (B, I) -> (B, N)
-        logit = choices.disturb(logit, rng)
-        choice, other, slope = choices.choose(logit)
-        right, left = choices.rounded(logit, choice, other)
-        mixture = mix(right, left)  # (B, N), (B, N) -> (B, L)
+        chosen = self.choose(x, choices, rng)
+        mixture = chosen.mixture  # (B, L)
 
         leaf_logit = product(x, self._neurons(self.leaf_in_weight)).reshape(B, L, l)  # (B, I) -> (B, L, l)
         leaf_logit += self.leaf_in_bias  # in place: fresh memory costs more than the sum
-        hidden = activations.get(self.activation).function(leaf_logit)
-        folded = (hidden * mixture[:, :, None]).reshape(B, L * l)
+        hidden = activations.get(self.activation).function(leaf_logit)  # (B, L, l), all leaves of all samples
+        folded = (hidden * mixture[:, :, None]).reshape(B, L * l)  # sum_j m_j (h_j V_j) = (m_j h_j)_j V: one GEMM
         y = folded @ self._neurons(self.leaf_out_weight) + mixture @ self.leaf_out_bias  # (B, Ll) -> (B, O)
-        tape = LeafTape(x, lead, scale, logit, choice, slope, right, left, mixture, leaf_logit, hidden)
-        return y.reshape(*lead, self.n_out), tape
+        return y.reshape(*lead, self.n_out), LeafTape(x, lead, *chosen, leaf_logit, hidden)
+
+    def choose(self, x, choices, rng):
+        """Return what every node decides and how the leaves are mixed: the first half of FORWARD_T, as `Chosen`.
+
+        Parameters
+        ----------
+        x : ndarray (B, n_in)
+        choices, rng
+            As in `forward`.
+        """
+        choices = checks.instance("choices", Choices() if choices is None else choices, Choices, "a Choices record")
+        scale = choices.logit_scale((len(x), len(self.node_bias)), self.dtype, rng)  # (B, N) or a number
+        logit = scale * (product(x, self.node_weight) + self.node_bias)  # (B, I) -> (B, N)
+        logit = choices.disturb(logit, rng)  # after the scale: noise is not cooled with the logits
+        choice, other, slope = choices.choose(logit)  # c, 1 - c, dc / d logit: (B, N) each
+        right, left = choices.rounded(logit, choice, other)  # the same, unless straight-through
+        return Chosen(scale, logit, choice, slope, right, left, mix(right, left))  # mix: (B, N), (B, N) -> (B, L)
 
     def backward(self, tape, dy, dlogit=None, dchoice=None, dmixture=None, input_gradient=True):
         """Gradients of a loss, given its gradient with respect to the output.
@@ -208,40 +231,56 @@ class LeafFFF(Layer):
         Returns
         -------
         grads : LeafFFF
-            The gradient of every array.
+            The gradient of every array: a record of the layer's own class.
         dx : ndarray (..., n_in), or None
         """
         tapes.check(self, tape, LeafTape)
         tapes.check_origin(tape, self.leaf_in_weight[0, 0], self.leaf_in_bias[0, 0], tape.leaf_logit)
         dy = self.gradient_rows(dy, tape.lead)  # (B, O)
         B, L, l = tape.hidden.shape  # noqa: E741
-        mixture = tape.mixture[:, :, None]
+        mixture = tape.mixture[:, :, None]  # (B, L, 1)
 
-        folded = (tape.hidden * mixture).reshape(B, L * l)
-        dfolded = product(dy, self._neurons(self.leaf_out_weight)).reshape(B, L, l)
+        folded = (tape.hidden * mixture).reshape(B, L * l)  # (B, L l); made again rather than kept
+        dfolded = product(dy, self._neurons(self.leaf_out_weight)).reshape(B, L, l)  # (B, O) -> (B, L, l)
+        # (B, L): dy . f_j, the leaf's own bias included
         dmix = np.einsum("bjl,bjl->bj", dfolded, tape.hidden) + dy @ self.leaf_out_bias.T
-        dmix = dmix + tapes.further("dmixture", dmixture, tape.mixture)
         dfolded *= mixture  # in place, from here on the gradient of the leaves' logits
-        dfolded *= activations.get(self.activation).derivative(tape.leaf_logit)
-        dleaf_logit = dfolded.reshape(B, L * l)
+        dfolded *= activations.get(self.activation).derivative(tape.leaf_logit)  # (B, L, l)
+        dleaf_logit = dfolded.reshape(B, L * l)  # a leaf with no mass learns nothing
 
-        dnode = mix_backward(tape.right, tape.left, tape.mixture, dmix) + tapes.further("dchoice", dchoice, tape.choice)
-        dnode = dnode * tape.slope + tapes.further("dlogit", dlogit, tape.logit)
-        dnode = dnode * tape.scale  # (B, N)
-
+        dnode = self.choose_backward(tape, dmix, dlogit, dchoice, dmixture)  # (B, N)
         grads = LeafFFF(
-            node_weight=dnode.T @ tape.x,
+            node_weight=dnode.T @ tape.x,  # (N, B) @ (B, I)
             node_bias=dnode.sum(0),
-            leaf_in_weight=(dleaf_logit.T @ tape.x).reshape(self.leaf_in_weight.shape),
+            leaf_in_weight=(dleaf_logit.T @ tape.x).reshape(self.leaf_in_weight.shape),  # (L l, B) @ (B, I)
             leaf_in_bias=dleaf_logit.sum(0).reshape(L, l),
-            leaf_out_weight=(folded.T @ dy).reshape(self.leaf_out_weight.shape),
-            leaf_out_bias=tape.mixture.T @ dy,
+            leaf_out_weight=(folded.T @ dy).reshape(self.leaf_out_weight.shape),  # (L l, B) @ (B, O)
+            leaf_out_bias=tape.mixture.T @ dy,  # (L, B) @ (B, O)
             activation=self.activation,
         )
         if not input_gradient:
             return grads, None
+        # by way of the choices, and of the leaves: (B, I)
         dx = dnode @ self.node_weight + dleaf_logit @ self._neurons(self.leaf_in_weight)
         return grads, dx.reshape(*tape.lead, self.n_in)
+
+    @staticmethod
+    def choose_backward(tape, dmix, dlogit=None, dchoice=None, dmixture=None):
+        """The backward pass of `choose`: gradients of the mixture (B, L) -> of the nodes' products x . w + b (B, N).
+
+        Parameters
+        ----------
+        tape : LeafTape, or another with the fields of `Chosen`
+        dmix : ndarray (B, L)
+        dlogit, dchoice, dmixture
+            As in `backward`.
+        """
+        dmix = dmix + tapes.further("dmixture", dmixture, tape.mixture)  # leaf balance
+        # (B, L) -> (B, N), with respect to c
+        dnode = mix_backward(tape.right, tape.left, tape.mixture, dmix) + tapes.further("dchoice", dchoice, tape.choice)
+        # to the logit: the slope of the soft choice, also if rounded
+        dnode = dnode * tape.slope + tapes.further("dlogit", dlogit, tape.logit)
+        return dnode * tape.scale
 
     # ------------------------------------------------------------------ hard: inference
 
@@ -253,15 +292,11 @@ class LeafFFF(Layer):
         Parameters
         ----------
         x : ndarray (..., n_in)
-
-        Returns
-        -------
-        y : ndarray (..., n_out)
         """
         x, lead = self.as_rows(x)
-        leaf = self.route(x)
+        leaf = self.route(x)  # (B,)
         y = np.empty((len(x), self.n_out), self.dtype)
-        for j in np.unique(leaf):
+        for j in np.unique(leaf):  # a leaf at a time, with its b samples: its weights are read once
             mine = leaf == j
             hidden = x[mine] @ self.leaf_in_weight[j].T + self.leaf_in_bias[j]  # (b, I) -> (b, l)
             hidden = activations.get(self.activation).function(hidden)
@@ -297,4 +332,4 @@ def product(x, neurons):
 
     So what follows, elementwise or along the leaves, runs over contiguous samples, which is faster.
     """
-    return (neurons @ x.T).T
+    return (neurons @ x.T).T  # (n, I) @ (I, B), seen from the side

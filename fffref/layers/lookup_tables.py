@@ -44,7 +44,7 @@ class ByteTables:
         y = np.empty((len(codes), self.value.shape[2]), self.offset.dtype)
         for start in range(0, len(codes), ROWS_AT_ONCE):
             rows = slice(start, start + ROWS_AT_ONCE)
-            y[rows] = self.offset + averaged_sum(self.value, codes[rows], self.block) / self.scale
+            y[rows] = self.offset + averaged_sum(self.value, codes[rows], self.block) / self.scale  # (M,) + (rows, M)
         return y
 
 
@@ -70,14 +70,14 @@ def quantise(table, block=BLOCK):
     """
     checks.floating("table", table)
     checks.one_of("block", block, (1, 2, 4, 8, 16, 32, 64))
-    least = table.min(1, keepdims=True)  # (C, 1, M)
+    least = table.min(1, keepdims=True)  # (C, 1, M); every table from 0: the offset is added once, at the end
     with np.errstate(over="ignore", invalid="ignore"):
-        width = float((table - least).max(initial=0))
+        width = float((table - least).max(initial=0))  # of the widest table: one scale, so that steps can be added
     if not np.isfinite(width):
         raise checks.InputError("tables must be finite, and so must be the range of each, to be put into 8 bits")
     scale = LARGEST / width if width > 0 else np.inf  # constant tables: the offset says it all
     steps = (table - least) * table.dtype.type(scale) if width > 0 else np.zeros_like(table)
-    value = np.rint(steps).clip(0, LARGEST).astype(np.uint8)
+    value = np.rint(steps).clip(0, LARGEST).astype(np.uint8)  # clip: rounding of the product may pass 255
     return ByteTables(value, least.sum((0, 1)), scale, block)
 
 
@@ -87,11 +87,11 @@ def averaged_sum(value, codes, block=BLOCK):
     The sum of a block of U tables is U times its average, less the mean error of rounding up: 1/4 at each of log2(U)
     levels, hence U log2(U) / 4. Half of all pairs have an odd sum, and rounding up adds 1/2 to the average of those.
     """
-    total, start = np.zeros((len(codes), value.shape[2])), 0
+    total, start = np.zeros((len(codes), value.shape[2])), 0  # (n, M), in steps
     for size in blocks(len(value), block):
         tables = range(start, start + size)
         entries = np.stack([value[c, codes[:, c]] for c in tables])  # (U, n, M)
-        total += size * (average(entries).astype(np.float64) - np.log2(size) / 4)
+        total += size * (average(entries).astype(np.float64) - np.log2(size) / 4)  # widened only here, once a block
         start += size
     return total
 
@@ -99,6 +99,7 @@ def averaged_sum(value, codes, block=BLOCK):
 def blocks(codebooks, block=BLOCK):
     """Sizes of the blocks: as many of `block` as there are, then the powers of 2 of what is left."""
     whole, rest = divmod(codebooks, block)
+    # 7 tables in blocks of 4: 4, 2, 1
     return [block] * whole + [2**bit for bit in reversed(range(block.bit_length() - 1)) if rest >> bit & 1]
 
 
@@ -106,5 +107,5 @@ def average(entries):
     """Average over the first axis, pair by pair, each rounded up as the processor does: (U, ...) -> (...), uint8."""
     while len(entries) > 1:
         a, b = entries[0::2].astype(np.uint16), entries[1::2].astype(np.uint16)
-        entries = ((a + b + 1) >> 1).astype(np.uint8)
+        entries = ((a + b + 1) >> 1).astype(np.uint8)  # (U / 2, ...)
     return entries[0]

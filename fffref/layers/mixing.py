@@ -36,7 +36,7 @@ class PathByLookUps:
 
     def logits(self, x, exact=False):
         """Return about all neurons' logits, (B, I) -> (B, K, M)."""
-        products = self.tables.scan(self.tables.encode(x), exact)
+        products = self.tables.scan(self.tables.encode(x), exact)  # (B, I) -> (B, C) -> (B, K M)
         return products.reshape(len(x), *self.layer.in_bias.shape) + self.layer.in_bias
 
     def forward_hard(self, x, exact=False):
@@ -54,6 +54,6 @@ class PathByLookUps:
         """
         # A layer whose inputs are the logits themselves: neuron n reads logit n. Its walk is PathFFF's own.
         K, M = self.layer.in_bias.shape
-        picks = np.eye(K * M, dtype=self.layer.dtype).reshape(K, M, K * M)
+        picks = np.eye(K * M, dtype=self.layer.dtype).reshape(K, M, K * M)  # (K, M, K M), a one a neuron
         reader = replace(self.layer, in_weight=picks, in_bias=np.zeros_like(self.layer.in_bias))
-        return reader.forward_hard(self.logits(x, exact).reshape(len(x), K * M))
+        return reader.forward_hard(self.logits(x, exact).reshape(len(x), K * M))  # biases are in the logits already

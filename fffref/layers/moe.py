@@ -74,7 +74,7 @@ class MoE(Layer):
 
     def __post_init__(self):
         super().__post_init__()
-        checks.integer("k", self.k, 1, most=self.n_experts)
+        checks.integer("k", self.k, 1, most=self.n_experts)  # E experts, of which k compute
 
     @classmethod
     def init(cls, rng, n_in, n_out, n_experts, expert_width, k=2, activation="relu", dtype=np.float32):
@@ -97,9 +97,9 @@ class MoE(Layer):
         checks.generator("rng", rng)
         sizes = {"n_in": n_in, "n_out": n_out, "n_experts": n_experts, "expert_width": expert_width}
         n_in, n_out, E, e = (checks.integer(name, value, 1) for name, value in sizes.items())
-        inward, outward = 1 / np.sqrt(n_in), 1 / np.sqrt(e)
+        inward, outward = 1 / np.sqrt(n_in), 1 / np.sqrt(e)  # fan in of an expert's neurons, of its outputs
         return cls(
-            gate_weight=uniform(rng, 0, (E, n_in), dtype),
+            gate_weight=uniform(rng, 0, (E, n_in), dtype),  # uniform within 0: zeros
             noise_weight=uniform(rng, 0, (E, n_in), dtype),
             expert_in_weight=uniform(rng, inward, (E, e, n_in), dtype),
             expert_in_bias=uniform(rng, inward, (E, e), dtype),
@@ -141,42 +141,34 @@ class MoE(Layer):
         x, lead = self.as_rows(x)  # (B, I)
         clean, noise_logit, noise, score = self._scores(x, rng)  # (B, I) -> four of (B, E)
         order = np.argsort(-score.real, axis=1, kind="stable")  # of equals, the first; NaN last
-        gates = gate.top_softmax(score, order[:, : self.k])
+        gates = gate.top_softmax(score, order[:, : self.k])  # (B, E), 0 but for the k best
+        # (B, E), for a loss alone
         load = None if noise is None else gate.load(clean, noise_logit, score, order, self.k)
 
         logit = np.empty((len(x), self.k, self.expert_in_bias.shape[1]), self.dtype)  # (B, k, e)
-        hidden, y = np.empty_like(logit), np.zeros((len(x), self.n_out), self.dtype)
+        hidden, y = np.empty_like(logit), np.zeros((len(x), self.n_out), self.dtype)  # (B, k, e), (B, O)
         for j, row, place in self._visits(order):  # an expert at a time, with the b rows that chose it
             logit[row, place] = x[row] @ self.expert_in_weight[j].T + self.expert_in_bias[j]  # (b, I) -> (b, e)
             hidden[row, place] = activations.get(self.activation).function(logit[row, place])
             out = hidden[row, place] @ self.expert_out_weight[j] + self.expert_out_bias[j]  # (b, e) -> (b, O)
-            y[row] += gates[row, j, None] * out
+            y[row] += gates[row, j, None] * out  # equation 1; a row comes once an expert
         tape = MoETape(x, lead, clean, noise_logit, noise, order, score, gates, load, logit, hidden)
         return y.reshape(*lead, self.n_out), tape
 
     def backward(self, tape, dy, dgates=None, dload=None, input_gradient=True):
-        """Gradients of a loss, given its gradient with respect to the output; the choice itself has none.
+        """Gradients of a loss, as `LeafFFF.backward` gives them; the choice of the experts itself has none.
 
         Parameters
         ----------
-        tape : MoETape
-            As `forward` returned it.
-        dy : ndarray (..., n_out)
+        tape, dy, input_gradient
+            As there; the tape is a `MoETape`.
         dgates, dload : ndarray (B, E), optional
             Gradients of further losses with respect to `tape.gates` and `tape.load`; see `losses.expert_balance`.
-        input_gradient : bool
-            False saves what is behind `dx`, a first layer does not need it.
-
-        Returns
-        -------
-        grads : MoE
-            The gradient of every array.
-        dx : ndarray (..., n_in), or None
         """
         self._check_tape(tape)
         dy = self.gradient_rows(dy, tape.lead)  # (B, O)
-        experts, dgate, dx = self._backward_experts(tape, dy)  # dy by way of the outputs
-        dgate = dgate + tapes.further("dgates", dgates, tape.gates)
+        experts, dgate, dx = self._backward_experts(tape, dy)  # dy by way of the outputs; dict, (B, E), (B, I)
+        dgate = dgate + tapes.further("dgates", dgates, tape.gates)  # importance
         dscore = gate.top_softmax_backward(tape.gates, dgate)  # (B, E)
         dclean = dsigma = 0
         if dload is not None:
@@ -185,18 +177,19 @@ class MoE(Layer):
                     "without noise there is no load to differentiate; give rng to forward, or no dload"
                 )
             dload = tapes.further("dload", dload, tape.load)
-            dclean, dsigma, dthreshold = gate.load_backward(tape, dload, self.k)
-            dscore = dscore + dthreshold
+            dclean, dsigma, dthreshold = gate.load_backward(tape, dload, self.k)  # (B, E) each
+            dscore = dscore + dthreshold  # a threshold is another expert's noisy score
         dclean, dnoise = dclean + dscore, np.zeros_like(dscore)  # score = clean + noise deviation(noise_logit)
         if tape.noise is not None:
+            # softplus' = sigmoid: (B, E)
             dnoise = (dsigma + dscore * tape.noise) * activations.sigmoid(tape.noise_logit)
         grads = MoE(
-            gate_weight=dclean.T @ tape.x, noise_weight=dnoise.T @ tape.x,
+            gate_weight=dclean.T @ tape.x, noise_weight=dnoise.T @ tape.x,  # (E, B) @ (B, I)
             **experts, k=self.k, activation=self.activation,
         )  # fmt: skip
         if not input_gradient:
             return grads, None
-        dx = dx + dclean @ self.gate_weight + dnoise @ self.noise_weight
+        dx = dx + dclean @ self.gate_weight + dnoise @ self.noise_weight  # (B, E) @ (E, I)
         return grads, dx.reshape(*tape.lead, self.n_in)
 
     def forward_hard(self, x):
@@ -205,10 +198,6 @@ class MoE(Layer):
         Parameters
         ----------
         x : ndarray (..., n_in)
-
-        Returns
-        -------
-        y : ndarray (..., n_out)
         """
         return self.forward(x)[0]
 
@@ -225,7 +214,7 @@ class MoE(Layer):
             Of equal scores, the lower number; a score of NaN comes last.
         """
         x, lead = self.as_rows(x)
-        score = (x @ self.gate_weight.T).real
+        score = (x @ self.gate_weight.T).real  # (B, E), without noise; a complex step must not change the order
         return np.argsort(-score, axis=1, kind="stable")[:, : self.k].reshape(*lead, self.k)
 
     # ------------------------------------------------------------------ helpers
@@ -235,15 +224,16 @@ class MoE(Layer):
         clean = x @ self.gate_weight.T  # (B, I) -> (B, E)
         if rng is None:
             return clean, None, None, clean
-        noise_logit = x @ self.noise_weight.T
+        noise_logit = x @ self.noise_weight.T  # (B, E)
+        # float64 draws, so that both dtypes see the same
         noise = checks.generator("rng", rng).standard_normal(clean.shape).astype(clean.real.dtype)
-        return clean, noise_logit, noise, clean + noise * gate.deviation(noise_logit)
+        return clean, noise_logit, noise, clean + noise * gate.deviation(noise_logit)  # H(x) of equation 4
 
     def _visits(self, order):
         """For each expert, its number, the rows that chose it, and at which place."""
         for j in range(self.n_experts):
-            row, place = np.nonzero(order[:, : self.k] == j)
-            if len(row):
+            row, place = np.nonzero(order[:, : self.k] == j)  # (b,), (b,): samples, and at which of k places j stands
+            if len(row):  # an expert that nobody chose costs nothing
                 yield j, row, place
 
     def _backward_experts(self, tape, dy):
@@ -251,15 +241,15 @@ class MoE(Layer):
         grads = {name: np.zeros_like(array) for name, array in self.arrays().items() if name.startswith("expert")}
         dgates, dx = np.zeros_like(tape.gates), np.zeros_like(tape.x)
         for j, row, place in self._visits(tape.order):
-            hidden, share = tape.hidden[row, place], tape.gates[row, j, None]
+            hidden, share = tape.hidden[row, place], tape.gates[row, j, None]  # (b, e), (b, 1)
             dhidden = dy[row] @ self.expert_out_weight[j].T  # (b, O) -> (b, e), not yet times the gate
-            dgates[row, j] = (dhidden * hidden).sum(1) + dy[row] @ self.expert_out_bias[j]
-            dlogit = share * dhidden * activations.get(self.activation).derivative(tape.logit[row, place])
-            grads["expert_out_weight"][j] = (share * hidden).T @ dy[row]
-            grads["expert_out_bias"][j] = (share * dy[row]).sum(0)
-            grads["expert_in_weight"][j] = dlogit.T @ tape.x[row]
-            grads["expert_in_bias"][j] = dlogit.sum(0)
-            dx[row] += dlogit @ self.expert_in_weight[j]
+            dgates[row, j] = (dhidden * hidden).sum(1) + dy[row] @ self.expert_out_bias[j]  # dy . f_j: (b,)
+            dlogit = share * dhidden * activations.get(self.activation).derivative(tape.logit[row, place])  # (b, e)
+            grads["expert_out_weight"][j] = (share * hidden).T @ dy[row]  # (e, b) @ (b, O)
+            grads["expert_out_bias"][j] = (share * dy[row]).sum(0)  # (O,)
+            grads["expert_in_weight"][j] = dlogit.T @ tape.x[row]  # (e, b) @ (b, I)
+            grads["expert_in_bias"][j] = dlogit.sum(0)  # (e,)
+            dx[row] += dlogit @ self.expert_in_weight[j]  # (b, e) @ (e, I)
         return grads, dgates, dx
 
     def _check_tape(self, tape):

@@ -105,10 +105,11 @@ class PathFFF(Layer):
             checks.integer(name, value, 1) for name, value in (("n_in", n_in), ("n_out", n_out), ("n_trees", n_trees))
         )
         D = checks.integer("depth", depth, 0, tree.DEEPEST - 1) + 1
-        inward, M = 1 / np.sqrt(n_in), tree.n_nodes(D)
+        inward, M = 1 / np.sqrt(n_in), tree.n_nodes(D)  # D levels of neurons: M = 2^D - 1
         return cls(
             in_weight=uniform(rng, inward, (K, M, n_in), dtype),
             in_bias=uniform(rng, inward, (K, M), dtype),
+            # fan in of an output: what is engaged, not what is stored
             out_weight=uniform(rng, 1 / np.sqrt(K * D), (K, M, n_out), dtype),
             activation=activation,
         )
@@ -152,23 +153,14 @@ class PathFFF(Layer):
         return y.reshape(*lead, self.n_out), PathTape(x, lead, node, logit, hidden)
 
     def backward(self, tape, dy, input_gradient=True, route_gradient=None):
-        """Gradients of a loss, given its gradient with respect to the output; zero for neurons not visited.
+        """Gradients of a loss, as `LeafFFF.backward` gives them; zero for neurons not visited.
 
         Parameters
         ----------
-        tape : PathTape
-            As `forward` returned it.
-        dy : ndarray (..., n_out)
-        input_gradient : bool
-            False saves the work behind `dx`, a first layer does not need it.
+        tape, dy, input_gradient
+            As there; the tape is a `PathTape`.
         route_gradient : {None, "straight-through"}
             What a logit is to blame for beside its own neuron: nothing, or where it sends the sample.
-
-        Returns
-        -------
-        grads : PathFFF
-            The gradient of every array.
-        dx : ndarray (..., n_in), or None
 
         Notes
         -----
@@ -188,25 +180,28 @@ class PathFFF(Layer):
         checks.one_of("route_gradient", route_gradient, (None, "straight-through"))
         self.check_tape(tape)
         dy = self.gradient_rows(dy, tape.lead)  # (B, O)
-        out_weight = self._neurons(self.out_weight)
-        dhidden = np.empty_like(tape.hidden)
+        out_weight = self._neurons(self.out_weight)  # (K, M, O) -> (KM, O)
+        dhidden = np.empty_like(tape.hidden)  # (B, KD)
         for t, node in enumerate(tape.node.T):  # a visit of every sample at a time: (B, O), (B, O) -> (B,)
             dhidden[:, t] = np.einsum("bo,bo->b", dy, out_weight[node])
-        dlogit = dhidden * activations.get(self.activation).derivative(tape.logit)
+        dlogit = dhidden * activations.get(self.activation).derivative(tape.logit)  # (B, KD)
         if route_gradient is not None:
+            # sigmoid'(z) = sigmoid(z) sigmoid(-z)
             slope = activations.sigmoid(tape.logit) * activations.mirrored_sigmoid(tape.logit)
             dlogit = dlogit + slope * self._right_less_left(tape, dy, dhidden)
 
         dlogit = self._on_path(tape.node, dlogit)  # (B, KD) -> (B, KM), sparse
         grads = PathFFF(
-            in_weight=(dlogit.T @ tape.x).reshape(self.in_weight.shape),
+            in_weight=(dlogit.T @ tape.x).reshape(self.in_weight.shape),  # (KM, B) @ (B, I)
+            # sums over the batch, of a sparse matrix
             in_bias=(dlogit.T @ np.ones(len(dy), self.dtype)).reshape(self.in_bias.shape),
+            # (KM, B) @ (B, O)
             out_weight=(self._on_path(tape.node, tape.hidden).T @ dy).reshape(self.out_weight.shape),
             activation=self.activation,
         )
         if not input_gradient:
             return grads, None
-        return grads, (dlogit @ self._neurons(self.in_weight)).reshape(*tape.lead, self.n_in)
+        return grads, (dlogit @ self._neurons(self.in_weight)).reshape(*tape.lead, self.n_in)  # (B, KM) @ (KM, I)
 
     def forward_hard(self, x):
         """The output of `forward`: this layer is hard from the start.
@@ -214,10 +209,6 @@ class PathFFF(Layer):
         Parameters
         ----------
         x : ndarray (..., n_in)
-
-        Returns
-        -------
-        y : ndarray (..., n_out)
         """
         return self.forward(x)[0]
 
@@ -234,7 +225,7 @@ class PathFFF(Layer):
             Numbers within each tree, in level order, from the root down. A logit of NaN turns left.
         """
         x, lead = self.as_rows(x)
-        node = self._visit(x)[0].reshape(*lead, self.n_trees, self.depth + 1)
+        node = self._visit(x)[0].reshape(*lead, self.n_trees, self.depth + 1)  # (B, KD) -> (..., K, D)
         return node - self.in_bias.shape[1] * np.arange(self.n_trees)[:, None]
 
     def _right_less_left(self, tape, dy, dhidden):
@@ -242,18 +233,20 @@ class PathFFF(Layer):
         K, D = self.n_trees, self.depth + 1
         shape = len(tape.x), K, D
         gains = (tape.hidden * dhidden).reshape(shape)  # what each visited neuron contributes to dy . y
-        went_right = goes_right(tape.logit).reshape(shape)
+        went_right = goes_right(tape.logit).reshape(shape)  # (B, K, D)
+        # (B, K, D), summed from the bottom up
         below = gains[..., ::-1].cumsum(-1)[..., ::-1] - gains  # of the subtree taken: the rest of the path
         other = np.zeros_like(gains)
-        for k in range(K):
+        for k in range(K):  # trees do not see each other
             node = tape.node.reshape(shape)[:, k] - k * self.in_bias.shape[1]  # (B, D), counted in the tree
-            for t in range(D - 1):
+            for t in range(D - 1):  # the last level decides nothing
                 sibling = 2 * node[:, t] + 2 - went_right[:, k, t]  # the child not taken
                 other[:, k, t] = self._gain_below(tape.x, dy, k, sibling, D - 1 - t)
         return np.where(went_right, below - other, other - below).reshape(len(tape.x), K * D)
 
     def _gain_below(self, x, dy, k, node, levels):
         """dy . output of the subtree under a node of tree k, a node a sample: (B,)."""
+        # the same walk as `tree.descend`, begun under the root, with what each neuron gives
         gain = np.zeros(len(x), x.dtype)
         for _ in range(levels):
             logit = np.einsum("bi,bi->b", x, self.in_weight[k, node]) + self.in_bias[k, node]
@@ -271,8 +264,8 @@ class PathFFF(Layer):
     def _visit(self, x):
         """Descend every tree; nodes are counted over all trees: (B, I) -> (B, KD), (B, KD)."""
         K, M = self.in_bias.shape
-        visits = [tree.descend(x, self.in_weight[k], self.in_bias[k], goes_right) for k in range(K)]
-        nodes = [k * M + nodes for k, (nodes, _, _) in enumerate(visits)]
+        visits = [tree.descend(x, self.in_weight[k], self.in_bias[k], goes_right) for k in range(K)]  # (B, D) each
+        nodes = [k * M + nodes for k, (nodes, _, _) in enumerate(visits)]  # rows of the (KM, .) matrices
         return np.concatenate(nodes, axis=1), np.concatenate([logits for _, logits, _ in visits], axis=1)
 
     def _on_path(self, node, value):
@@ -280,7 +273,8 @@ class PathFFF(Layer):
         from scipy.sparse import csr_array  # imported where needed: `import fffref` stays quick
 
         B, visited = node.shape
-        starts = np.arange(B + 1) * visited
+        starts = np.arange(B + 1) * visited  # every row of the matrix has as many entries: KD
+        # columns ascend: down a path, tree after tree
         return csr_array((value.ravel(), node.ravel(), starts), shape=(B, self.neurons_stored))
 
     @staticmethod

@@ -5,7 +5,6 @@ checkpoint, a gradient check) walks `arrays()`, whose names have dots where reco
 """
 
 import functools
-import math
 from dataclasses import dataclass, fields, replace
 from typing import ClassVar
 
@@ -13,70 +12,11 @@ import numpy as np
 
 from .. import checks
 from . import activations
+from .rows import Rows
 
 CACHE_LINE = 64  # bytes
 KNOWN = frozenset(map(np.dtype, checks.DTYPES))  # in this machine's byte order
 OPTIONS = (str, int, float, bool, type(None), activations.Activation)  # the last are not saved, only held
-
-
-@dataclass(frozen=True, eq=False)
-class Rows:
-    """An array that is zero but for some of its rows: what stands in a gradient record for neurons that were visited.
-
-    Parameters
-    ----------
-    index : ndarray of int (V,)
-        The rows, ascending, counted over all leading axes: neuron n of tree k is k M + n.
-    values : ndarray (V, ...)
-        What they hold.
-    shape : tuple of int
-        Of the whole array. Its last axes are those of a row, `values.shape[1:]`; the axes before count rows.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the three do not fit together.
-    """
-
-    index: np.ndarray
-    values: np.ndarray
-    shape: tuple
-
-    def __post_init__(self):
-        tail = self.values.shape[1:]
-        lead = self.shape[: len(self.shape) - len(tail)]
-        if len(lead) == 0 or tuple(self.shape[len(lead) :]) != tail:
-            raise checks.InputError(f"values {self.values.shape} are no rows of an array of shape {self.shape}")
-        checks.array("index", self.index, self.values.shape[:1], np.intp)
-        n = math.prod(lead)
-        if len(self.index) and not (self.index[0] >= 0 and self.index[-1] < n and (np.diff(self.index) > 0).all()):
-            raise checks.InputError(
-                f"index must ascend within 0 to {n - 1}, each row once; add up rows that occur twice"
-            )
-
-    @property
-    def dtype(self):
-        """That of the values."""
-        return self.values.dtype
-
-    @property
-    def size(self):
-        """Number of entries of the whole array."""
-        return math.prod(self.shape)
-
-    def __len__(self):
-        """Length of the whole array's first axis."""
-        return self.shape[0]
-
-    def rows_of(self, array):
-        """View `array`, of the shape of the whole, as rows: (..., I) -> (n, I)."""
-        return array.reshape(-1, *self.values.shape[1:])
-
-    def dense(self):
-        """Return the whole array, zeros included."""
-        whole = np.zeros(self.shape, self.dtype)
-        self.rows_of(whole)[self.index] = self.values
-        return whole
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +38,7 @@ class Record:
 
     def __post_init__(self):
         """Refuse what does not fit together, at the moment it is put together."""
-        for name in self.SHAPES:
+        for name in self.SHAPES:  # before shapes are looked at
             if not isinstance(getattr(self, name), (np.ndarray, Rows)):
                 raise checks.InputTypeError(f"{name} must be a NumPy array, got {type(getattr(self, name)).__name__}")
         dtype = self.dtype
@@ -113,7 +53,7 @@ class Record:
         for name, letters in self.SHAPES.items():
             shape = getattr(self, name).shape
             _check_shape(name, shape, tuple(sizes.get(letter) for letter in letters))
-            sizes.update(zip(letters, shape, strict=True))
+            sizes.update(zip(letters, shape, strict=True))  # a letter met once stands for that length from then on
 
     def arrays(self):
         """Return the parameters, a dict from dotted name to array, in the order of the fields."""
@@ -121,6 +61,7 @@ class Record:
         for name, value in self._fields():
             if isinstance(value, (np.ndarray, Rows)):
                 found[name] = value
+            # each record names its own; the field that holds it goes before: "blocks.3" and "ff.in_weight"
             for inner, record in _nested(name, value):
                 found |= {f"{inner}.{key}": array for key, array in record.arrays().items()}
         return found
@@ -187,7 +128,7 @@ class Record:
         """As `with_arrays`, for names that are known to be there."""
         changes, nested = {}, {}
         for name, array in arrays.items():
-            first, _, rest = name.partition(".")
+            first, _, rest = name.partition(".")  # "ff.in_bias" -> "ff", "in_bias"
             if rest:
                 nested.setdefault(first, {})[rest] = array
             else:
@@ -195,14 +136,14 @@ class Record:
         for name, inner in nested.items():
             value = getattr(self, name)
             if isinstance(value, Record):
-                changes[name] = value._with(inner)
+                changes[name] = value._with(inner)  # a record of its own
                 continue
-            parts = [{} for _ in value]
+            parts = [{} for _ in value]  # a tuple of records: the next part of the name is a number
             for key, array in inner.items():
                 i, _, rest = key.partition(".")
                 parts[int(i)][rest] = array
             changes[name] = tuple(record._with(part) for record, part in zip(value, parts, strict=True))
-        return replace(self, **changes)
+        return replace(self, **changes)  # __post_init__ checks the new one as it checked the old
 
 
 @functools.cache
@@ -286,12 +227,12 @@ class Layer(Record):
         """Check `x (..., n_in)`; return it as rows `(B, n_in)` and its leading shape."""
         x = checks.array("x", x, (..., self.n_in), self.dtype)
         lead = x.shape[:-1]
-        return x.reshape(int(np.prod(lead)), self.n_in), lead
+        return x.reshape(int(np.prod(lead)), self.n_in), lead  # (..., I) -> (B, I); -1 would fail where I is 0
 
     def gradient_rows(self, dy, lead):
         """Check the gradient of the output, `dy (*lead, n_out)`; return it as rows `(B, n_out)`."""
         dy = checks.array("dy", dy, (*lead, self.n_out), self.dtype)
-        return dy.reshape(int(np.prod(lead)), self.n_out)
+        return dy.reshape(int(np.prod(lead)), self.n_out)  # (..., O) -> (B, O)
 
 
 def uniform(rng, bound, shape, dtype):
@@ -307,8 +248,8 @@ def aligned(array, dtype=None):
     """
     dtype = array.dtype if dtype is None else np.dtype(dtype)
     size = array.size * dtype.itemsize
-    memory = np.empty(size + CACHE_LINE, np.uint8)
-    start = -memory.ctypes.data % CACHE_LINE
+    memory = np.empty(size + CACHE_LINE, np.uint8)  # room to begin later
+    start = -memory.ctypes.data % CACHE_LINE  # bytes to the next line
     copy = memory[start : start + size].view(dtype).reshape(array.shape)
-    copy[...] = array
+    copy[...] = array  # here F order becomes C order, and one dtype another
     return copy

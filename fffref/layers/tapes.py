@@ -40,11 +40,12 @@ def check(layer, tape, kind, **letters):
         raise checks.InputError(f"the tape's lead must be a tuple of lengths, got {lead!r}; {ADVICE}")
     # once for all fields: both walk the layer
     sizes, layer_dtype = layer.sizes | letters | {"B": math.prod(lead)}, layer.dtype
-    real = np.finfo(layer_dtype).dtype
+    real = np.finfo(layer_dtype).dtype  # draws of noise stay real in a complex step
     for name, dimensions, special in _spelled(kind):
         array = getattr(tape, name)
-        if "optional" in special and array is None:
+        if "optional" in special and array is None:  # a pass without noise
             continue
+        # the layer's lengths, not the tape's: they are what is to be met
         shape = tuple(sizes[letter] for letter in dimensions)
         if isinstance(array, STRANGE) or not isinstance(array, (np.ndarray, np.number)):
             raise checks.InputTypeError(
@@ -56,7 +57,7 @@ def check(layer, tape, kind, **letters):
         if "int" in special:
             fits = dtype.kind in "iu"
         else:
-            fits = dtype == (real if "real" in special else layer_dtype)
+            fits = dtype == (real if "real" in special else layer_dtype)  # a mixed product would widen the gradient
         if not fits:
             raise checks.InputTypeError(f"the tape's {name} must have dtype {layer_dtype}, got {dtype}; {ADVICE}")
 
@@ -74,6 +75,7 @@ def _spelled(kind):
 
 def check_range(name, index, n):
     """Refuse indices outside 0 to n - 1: a kernel would read past the end of an array."""
+    # NumPy would count from the end, a kernel would not look at all
     if index.size and not (0 <= index.min() and index.max() < n):
         raise checks.InputError(f"the tape's {name} must lie in 0 to {n - 1}; {ADVICE}")
 
@@ -97,7 +99,8 @@ def check_origin(tape, weight, bias, logit):
     """
     if logit.size == 0:  # no rows, nothing to compare
         return
-    x, weight, recorded = np.asarray(tape.x[0]), np.asarray(weight), np.asarray(logit).flat[0]
+    x, weight, recorded = np.asarray(tape.x[0]), np.asarray(weight), np.asarray(logit).flat[0]  # (I,), (I,), scalar
+    # scale: the largest that the sum could be
     computed, scale = x @ weight + bias, np.abs(x) @ np.abs(weight) + np.abs(bias)
     slack = np.sqrt(np.finfo(x.dtype).eps) * scale  # orders of summation differ, half of the digits do not
     if np.abs(computed - recorded) > slack and np.isfinite(scale):  # where x holds NaN or inf, nothing can be said

@@ -16,7 +16,7 @@ DEEPEST = 30  # 2^30 rows: beyond it, no machine that we know holds the weights
 
 def n_nodes(depth):
     """Number of routing nodes above the leaves of a tree: 2^depth - 1."""
-    return 2 ** checks.integer("depth", depth, 0, DEEPEST) - 1
+    return 2 ** checks.integer("depth", depth, 0, DEEPEST) - 1  # 1 + 2 + ... + 2^(depth - 1)
 
 
 def n_leaves(depth):
@@ -26,7 +26,7 @@ def n_leaves(depth):
 
 def depth_of(n_nodes):
     """Inverse of `n_nodes`; refuses a number that is not 2^depth - 1."""
-    depth = (n_nodes + 1).bit_length() - 1
+    depth = (n_nodes + 1).bit_length() - 1  # log2, in whole numbers
     if n_nodes + 1 != 2**depth:
         raise checks.InputError(f"a complete binary tree has 2**depth - 1 nodes (0, 1, 3, 7, ...), got {n_nodes}")
     return depth
@@ -41,12 +41,12 @@ def parent(node):
     """The node whose child this is; the root has none."""
     if np.any(np.asarray(node) < 1):
         raise checks.InputError("the root (node 0) has no parent")
-    return (node - 1) // 2
+    return (node - 1) // 2  # of 2n + 1 and of 2n + 2
 
 
 def level(k):
     """The nodes of level `k`, the root's being 0, as a slice."""
-    return slice(2**k - 1, 2 ** (k + 1) - 1)
+    return slice(2**k - 1, 2 ** (k + 1) - 1)  # 2^k nodes, behind the 2^k - 1 above them
 
 
 def path(leaf, depth):
@@ -58,7 +58,7 @@ def path(leaf, depth):
     rights : list of bool, of length depth
     """
     leaf = checks.integer("leaf", leaf, 0, n_leaves(depth) - 1)
-    rights = [bool(leaf >> bit & 1) for bit in reversed(range(depth))]
+    rights = [bool(leaf >> bit & 1) for bit in reversed(range(depth))]  # a leaf's number in binary is the way to it
     nodes, node = [], 0
     for right in rights:
         nodes.append(node)
@@ -91,9 +91,10 @@ def descend(x, weight, bias, goes_right):
     depth = depth_of(len(weight))
     nodes = np.empty((len(x), depth), np.intp)
     logits = np.empty((len(x), depth), x.dtype)
-    node = np.zeros(len(x), np.intp)
+    node = np.zeros(len(x), np.intp)  # (B,), all at the root
     for k in range(depth):
         nodes[:, k] = node
+        # (B, I), (B, I) -> (B,): each row with its own node's weight
         logits[:, k] = np.einsum("bi,bi->b", x, weight[node]) + bias[node]
-        node = 2 * node + 1 + goes_right(logits[:, k])
-    return nodes, logits, node - len(weight)
+        node = 2 * node + 1 + goes_right(logits[:, k])  # left child, or the one beside it
+    return nodes, logits, node - len(weight)  # the level below begins at N

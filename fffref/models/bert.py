@@ -56,7 +56,7 @@ class Bert(Transformer):
         TypeError, ValueError
             If a file is missing or damaged, asks for another model, or does not hold what it should.
         """
-        threads = checks.integer("threads", threads, 1)
+        threads = checks.integer("threads", threads, 1)  # before minutes of loading
         bert = cls.of(*ultrafastbert.load(folder), threads)
         return bert.compiled(threads) if fast else bert
 
@@ -68,14 +68,15 @@ class Bert(Transformer):
 
         def block(i):
             """Layer i of the encoder."""
+            # a head's query, key and value stand one below the other in the file: `Attention.qkv` has the same order
             layer = LAYER.format(i)
-            factor = float(tensors[layer + "attn.self_attention.norm_factor"])
+            factor = float(tensors[layer + "attn.self_attention.norm_factor"])  # 1 / sqrt(d), stored by the authors
             qkv, out = (tensors[layer + f"attn.{name}.weight"] for name in ("self_attention.query_key_value", "dense"))
             attention = Attention(qkv, out, arch.heads, factor)
             ff = ultrafastbert.ff_layer(arch, tensors, i)
             return Block(norm(layer + "norm1."), attention, norm(layer + "norm2."), ff)
 
-        with ThreadPoolExecutor(threads) as pool:
+        with ThreadPoolExecutor(threads) as pool:  # turning output weights over takes most of the time
             blocks = tuple(pool.map(block, range(arch.layers)))
         embedding = Embedding(tensors[ultrafastbert.WORDS], tensors[SCALE], norm("encoder.embedding.norm."))
         return cls(embedding, blocks, norm("encoder.final_norm."), max_length=arch.max_length, eps=arch.eps)
@@ -120,14 +121,15 @@ def save(folder, model):
 def arch_of(model):
     """Return the `Arch` of a model that the released form can hold; ValueError says why it cannot."""
     ffs = model.ffs()
+    # one entry if all blocks are alike
     kinds = {(type(ff), getattr(ff, "activation", None), str(getattr(ff, "sizes", None))) for ff in ffs}
-    kind, activation, _ = next(iter(kinds))
+    kind, activation, _ = next(iter(kinds))  # of which the first is told if there are several
     if model.causal or len(kinds) > 1 or kind not in (PathFFF, DenseFF) or activation != "gelu":
         raise checks.InputError(
             "the released form is for models that fill gaps, with PathFFF or DenseFF and GELU, all of one size; got "
             f"causal={model.causal} and {', '.join(sorted({of.__name__ for of, _, _ in kinds}))} with {activation}"
         )
-    if kind is DenseFF and any(ff.in_bias.any() or ff.out_bias.any() for ff in ffs):
+    if kind is DenseFF and any(ff.in_bias.any() or ff.out_bias.any() for ff in ffs):  # biases that are 0 need no room
         raise checks.InputError("the released form has no biases in dense FF layers; train with ff_bias=False, from 0")
     ff = ffs[0]
     sizes = {"width": ff.width} if kind is DenseFF else {"n_trees": ff.n_trees, "depth": ff.depth}
@@ -141,6 +143,7 @@ def tensors_of(model):
     """Return a model's arrays under the released names, a dict; the output weights of neurons become columns."""
     of = model.dtype.type
     tensors = {ultrafastbert.WORDS: model.embedding.words, SCALE: model.embedding.scale}
+    # two tensors each, added at the end
     norms = {"encoder.embedding.norm": model.embedding.norm, "encoder.final_norm": model.final_norm}
     for i, block in enumerate(model.blocks):
         layer, ff = LAYER.format(i), block.ff
@@ -148,8 +151,9 @@ def tensors_of(model):
         tensors[layer + "attn.self_attention.query_key_value.weight"] = block.attention.qkv
         tensors[layer + "attn.self_attention.norm_factor"] = np.array(block.attention.factor, of)
         tensors[layer + "attn.dense.weight"] = block.attention.out
-        name = "dense" if isinstance(ff, DenseFF) else "linear"
-        tensors[layer + f"ffn.{name}_in.weight"] = ff.in_weight.reshape(-1, ff.n_in)
+        name = "dense" if isinstance(ff, DenseFF) else "linear"  # the authors' names for the two
+        tensors[layer + f"ffn.{name}_in.weight"] = ff.in_weight.reshape(-1, ff.n_in)  # (K, M, H) -> (K M, H)
+        # (K M, H) -> (H, K M): a neuron is a column there
         tensors[layer + f"ffn.{name}_out.weight"] = np.ascontiguousarray(ff.out_weight.reshape(-1, ff.n_out).T)
         if isinstance(ff, PathFFF):
             tensors[layer + "ffn.linear_in.bias"] = ff.in_bias.reshape(-1)

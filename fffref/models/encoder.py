@@ -18,8 +18,8 @@ from .. import checks
 from ..formats import bert as form
 from ..layers.dense_ff import DenseFF
 from ..layers.record import aligned
+from . import tokens
 from .parts import Norm, layer_norm, softmax
-from .transformer import padding
 
 ROWS_AT_ONCE = 2048  # rows of one forward pass of `embed`: longer ones leave the caches
 
@@ -40,14 +40,15 @@ def attention(x, block, heads, hidden_from):
     """softmax(q k^T / sqrt(d)) v for every head, then `out`: (R, H) -> (R, H); `hidden_from` (B, S)."""
     (B, S), (R, H) = hidden_from.shape, x.shape
     qkv = x @ block.qkv.T  # (R, H) -> (R, 3H)
-    qkv += block.qkv_bias
+    qkv += block.qkv_bias  # in place: (3H,) for every row
     q, k, v = qkv.reshape(B, S, 3, heads, H // heads).transpose(2, 0, 3, 1, 4)  # (B, h, S, d) each
+    # scaling q is less work than scaling scores
     scores = (q * x.dtype.type((H // heads) ** -0.5)) @ k.swapaxes(2, 3)  # (B, h, S, S)
-    if hidden_from.any():
+    if hidden_from.any():  # without padding the sum is spared
         scores += np.where(hidden_from, -np.inf, 0).astype(x.dtype)[:, None, None]
     mixed = np.empty((B, S, heads, H // heads), x.dtype)
-    np.matmul(softmax(scores), v, out=mixed.swapaxes(1, 2))
-    return mixed.reshape(R, H) @ block.out.T + block.out_bias
+    np.matmul(softmax(scores), v, out=mixed.swapaxes(1, 2))  # written to where heads stand side by side
+    return mixed.reshape(R, H) @ block.out.T + block.out_bias  # (B, S, h, d) -> (R, H)
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,14 +103,15 @@ class Encoder:
         ids, hidden_from = self._checked(ids, mask)
         eps = self.config.layer_norm_eps
         x = self.words[ids.reshape(hidden_from.shape)]  # (B, S, H)
-        x += self.positions[: ids.shape[-1]] + self.types[0]
+        x += self.positions[: ids.shape[-1]] + self.types[0]  # (S, H) + (H,), broadcast over B
         x = layer_norm(x.reshape(-1, self.config.hidden_size), self.norm, eps)[0]  # (R, H)
         for i, block in enumerate(self.blocks):
+            # post-norm: the sum is normalised, not the input
             x = layer_norm(x + attention(x, block, self.config.num_attention_heads, hidden_from), block.norm1, eps)[0]
             if watch is not None:
-                watch(i, x)
+                watch(i, x)  # what the FF layer is about to get
             x = layer_norm(x + self._ff(block.ff, x), block.norm2, eps)[0]
-        return x.reshape(*ids.shape, -1)
+        return x.reshape(*ids.shape, -1)  # (R, H) -> (..., S, H)
 
     def embed(self, ids, mask):
         """Return unit vectors of sentences: the mean over real tokens, normalised.
@@ -165,26 +167,13 @@ class Encoder:
     def _pooled(self, ids, mask):
         """Unit vectors of a few sentences."""
         hidden = self.hidden(ids, mask)
-        weight = np.asarray(mask, hidden.dtype)[:, None]  # (B, 1, S)
+        weight = np.asarray(mask, hidden.dtype)[:, None]  # (B, 1, S); padding weighs 0
         mean = (weight @ hidden)[:, 0] / weight.sum(2)  # (B, H)
-        return mean / np.linalg.norm(mean, axis=1, keepdims=True)
+        return mean / np.linalg.norm(mean, axis=1, keepdims=True)  # so that a dot product is a cosine
 
     def _checked(self, ids, mask):
         """Token ids, and where not to look (B, S)."""
-        ids = np.asarray(ids)
-        if ids.ndim == 0 or ids.size == 0:
-            raise checks.InputError(f"ids must have shape (..., S) with at least one token, got {ids.shape}")
-        if ids.dtype.kind not in "iu":
-            raise checks.InputTypeError(
-                f"ids must be integers, got {ids.dtype}; pass token numbers, as a tokenizer gives them"
-            )
-        S, longest, last = ids.shape[-1], self.config.max_position_embeddings, len(self.words) - 1
-        if S > longest:
-            raise checks.InputError(f"a sequence has at most {longest} tokens, got {S}; shorten or split it")
-        if ids.min() < 0 or ids.max() > last:
-            wrong = ids.min() if ids.min() < 0 else ids.max()
-            raise checks.InputError(f"ids must lie in 0 to {last}, got {wrong}; is the tokenizer this model's?")
-        return ids, np.zeros((ids.size // S, S), bool) if mask is None else padding(mask, ids.shape)
+        return tokens.checked(ids, mask, len(self.words), self.config.max_position_embeddings)
 
 
 def _block(tensors, name, norm):
@@ -198,6 +187,7 @@ def _block(tensors, name, norm):
         activation="gelu",
     )
     return EncoderBlock(
+        # three of (H, H) -> (3H, H): one product instead of three
         qkv=np.concatenate([tensors[f"{part}.weight"] for part in parts]),
         qkv_bias=np.concatenate([tensors[f"{part}.bias"] for part in parts]),
         out=tensors[f"{name}attention.output.dense.weight"],

@@ -51,11 +51,12 @@ def layer_norm(x, norm, eps):
     y : ndarray (R, H)
     tape : NormTape
     """
-    normal = x - x.mean(1, keepdims=True)  # (R, H)
-    variance = np.einsum("rh,rh->r", normal, normal) / x.shape[1]
+    mean = np.add.reduce(x, 1, keepdims=True) / x.dtype.type(x.shape[1])  # x.mean, without its overhead: (R, 1)
+    normal = x - mean  # (R, H)
+    variance = np.einsum("rh,rh->r", normal, normal) / x.shape[1]  # (R,), over H and not H - 1
     deviation = np.sqrt(variance + eps)[:, None]  # (R, 1)
-    normal /= deviation
-    y = normal * norm.weight
+    normal /= deviation  # in place: normal is an array of its own
+    y = normal * norm.weight  # (R, H) * (H,)
     y += norm.bias
     return y, NormTape(normal, deviation)
 
@@ -75,11 +76,11 @@ def layer_norm_backward(tape, norm, dy):
     dx : ndarray (R, H)
     """
     normal, deviation = tape
-    grads = Norm(np.einsum("rh,rh->h", dy, normal), dy.sum(0))
-    dx = dy * norm.weight
+    grads = Norm(np.einsum("rh,rh->h", dy, normal), dy.sum(0))  # weight (H,), bias (H,)
+    dx = dy * norm.weight  # g above (R, H)
     along = np.einsum("rh,rh->r", dx, normal) / dx.shape[1]  # mean(g n)
-    dx -= dx.mean(1, keepdims=True)
-    dx -= normal * along[:, None]
+    dx -= dx.mean(1, keepdims=True)  # the mean was taken off: a shift of x moves nothing
+    dx -= normal * along[:, None]  # the scale was taken off: nor does a stretch
     dx /= deviation
     return grads, dx
 
@@ -111,11 +112,11 @@ def sinusoid(length, width):
 
     In float64, read-only. The authors compute their table in float32, which is within 1e-5 of this at 128 positions.
     """
-    frequency = np.exp(np.arange(0, width, 2) * (-np.log(10000) / width))
-    angle = np.arange(length)[:, None] * frequency
+    frequency = np.exp(np.arange(0, width, 2) * (-np.log(10000) / width))  # (width / 2,), 1 to about 1 / 10000
+    angle = np.arange(length)[:, None] * frequency  # (length, width / 2)
     table = np.empty((length, width))
-    table[:, 0::2], table[:, 1::2] = np.sin(angle), np.cos(angle[:, : width // 2])
-    table.flags.writeable = False
+    table[:, 0::2], table[:, 1::2] = np.sin(angle), np.cos(angle[:, : width // 2])  # an odd width has one sine more
+    table.flags.writeable = False  # the cache hands the same array to everybody
     return table
 
 
@@ -142,8 +143,8 @@ def embed(ids, embedding, eps, start=0):
     """
     S, H = ids.shape[1], embedding.words.shape[1]
     x = embedding.words[ids]  # (B, S) -> (B, S, H)
-    x += embedding.scale * _positions(start, start + S, H).astype(x.dtype)
-    x, tape = layer_norm(x.reshape(-1, H), embedding.norm, eps)
+    x += embedding.scale * _positions(start, start + S, H).astype(x.dtype)  # (S, H), broadcast over B
+    x, tape = layer_norm(x.reshape(-1, H), embedding.norm, eps)  # (B, S, H) -> (R, H)
     return x, EmbeddingTape(ids, tape)
 
 
@@ -160,10 +161,10 @@ def embed_backward(tape, embedding, dx):
     -------
     grads : Embedding
     """
-    norm, dx = layer_norm_backward(tape.norm, embedding.norm, dx)
+    norm, dx = layer_norm_backward(tape.norm, embedding.norm, dx)  # (R, H)
     (B, S), (V, H) = tape.ids.shape, embedding.words.shape
     by_position = dx.reshape(B, S, H).sum(0)  # (S, H)
-    scale = (by_position * _positions(0, S, H)).sum().reshape(1).astype(dx.dtype)
+    scale = (by_position * _positions(0, S, H)).sum().reshape(1).astype(dx.dtype)  # (S, H) -> (1,)
     return Embedding(sum_by_word(tape.ids.reshape(-1), dx, V), scale, norm)
 
 
@@ -172,7 +173,7 @@ def sum_by_word(ids, dx, n_words):
     from scipy.sparse import csr_array  # imported where needed: `import fffref` stays quick
 
     R = len(ids)
-    where = csr_array((np.ones(R, dx.dtype), ids, np.arange(R + 1)), shape=(R, n_words))
+    where = csr_array((np.ones(R, dx.dtype), ids, np.arange(R + 1)), shape=(R, n_words))  # (R, V)
     return where.T @ dx  # (V, R) @ (R, H)
 
 
@@ -207,7 +208,7 @@ class AttentionTape(NamedTuple):
 
 def softmax(scores):
     """exp(scores) / sum of exp(scores), over the last axis, in place; the largest is subtracted lest exp overflow."""
-    scores -= scores.real.max(-1, keepdims=True)
+    scores -= scores.real.max(-1, keepdims=True)  # a row may hold -inf, but never that alone
     np.exp(scores, out=scores)
     scores /= scores.sum(-1, keepdims=True)
     return scores
@@ -232,17 +233,17 @@ def attention(x, part, hidden_from, causal=False):
     """
     B, S = hidden_from.shape
     q, k, v = split_heads(x, part, B)  # (R, H) @ (H, 3H) -> three of (B, h, S, d)
-    q *= part.factor
+    q *= part.factor  # not the scores: they are more numbers where S > d
     scores = q @ k.swapaxes(2, 3)  # (B, h, S, S)
     if causal:
-        scores += later(S, scores.dtype)
+        scores += later(S, scores.dtype)  # (S, S), the same for every sequence and head
     if hidden_from.any():
-        scores += np.where(hidden_from, -np.inf, 0).astype(x.dtype)[:, None, None]
-    weight = softmax(scores)
-    mixed = np.empty((B, S, part.heads, q.shape[3]), x.dtype)
-    np.matmul(weight, v, out=mixed.swapaxes(1, 2))
+        scores += np.where(hidden_from, -np.inf, 0).astype(x.dtype)[:, None, None]  # (B, 1, 1, S)
+    weight = softmax(scores)  # (B, h, S, S), in the scores' memory; exp(-inf) = 0
+    mixed = np.empty((B, S, part.heads, q.shape[3]), x.dtype)  # a head's part is written to its place at once
+    np.matmul(weight, v, out=mixed.swapaxes(1, 2))  # (B, h, S, S) @ (B, h, S, d)
     mixed = mixed.reshape(x.shape)  # heads side by side: (R, H)
-    return mixed @ part.out.T, AttentionTape(x, q, k, v, weight, mixed)
+    return mixed @ part.out.T, AttentionTape(x, q, k, v, weight, mixed)  # (R, H) @ (H, H)
 
 
 def attention_backward(tape, part, dy):
@@ -262,17 +263,17 @@ def attention_backward(tape, part, dy):
     B, h, S, d = tape.q.shape
     dmixed = (dy @ part.out).reshape(B, S, h, d).swapaxes(1, 2)  # (B, h, S, d)
     dscores = dmixed @ tape.v.swapaxes(2, 3)  # so far dA (B, h, S, S)
-    dscores -= np.einsum("bhst,bhst->bhs", dscores, tape.weight)[..., None]
-    dscores *= tape.weight
+    dscores -= np.einsum("bhst,bhst->bhs", dscores, tape.weight)[..., None]  # less the sum of dA A, a number a row
+    dscores *= tape.weight  # ds (B, h, S, S); 0 where the weight is 0
     dqkv = np.empty((B, S, h, 3, d), dy.dtype)
-    dq, dk, dv = dqkv.transpose(3, 0, 2, 1, 4)  # views
-    np.matmul(dscores, tape.k, out=dq)
-    dq *= part.factor
+    dq, dk, dv = dqkv.transpose(3, 0, 2, 1, 4)  # views, as split_heads gives them: (B, h, S, d) each
+    np.matmul(dscores, tape.k, out=dq)  # (B, h, S, S) @ (B, h, S, d)
+    dq *= part.factor  # q was scaled; dk below uses the scaled q, and so needs no factor
     np.matmul(dscores.swapaxes(2, 3), tape.q, out=dk)
     np.matmul(tape.weight.swapaxes(2, 3), dmixed, out=dv)
     dqkv = dqkv.reshape(B * S, -1)  # (R, 3H)
-    grads = Attention(dqkv.T @ tape.x, dy.T @ tape.mixed, part.heads, part.factor)
-    return grads, dqkv @ part.qkv
+    grads = Attention(dqkv.T @ tape.x, dy.T @ tape.mixed, part.heads, part.factor)  # (3H, R) @ (R, H), (H, R) @ (R, H)
+    return grads, dqkv @ part.qkv  # (R, 3H) @ (3H, H)
 
 
 def split_heads(x, part, B):
@@ -284,7 +285,7 @@ def split_heads(x, part, B):
 @functools.lru_cache(maxsize=32)
 def later(length, dtype):
     """-inf where a column's position is later than the row's, else 0: (S, S)."""
-    return np.triu(np.full((length, length), -np.inf), 1).astype(dtype)
+    return np.triu(np.full((length, length), -np.inf), 1).astype(dtype)  # above the diagonal: each sees itself
 
 
 # ---------------------------------------------------------------------- head
@@ -292,9 +293,9 @@ def later(length, dtype):
 
 def head(x, embedding):
     """Logits of all words, by the matrix of the words themselves: (R, H) @ (H, V) -> (R, V)."""
-    return x @ embedding.words.T
+    return x @ embedding.words.T  # tied: the words that go in are the words that come out
 
 
 def head_backward(x, embedding, dlogits):
     """Gradient of the words (V, H), which adds to that of their embedding, and of x (R, H)."""
-    return dlogits.T @ x, dlogits @ embedding.words
+    return dlogits.T @ x, dlogits @ embedding.words  # (V, R) @ (R, H), (R, V) @ (V, H)

@@ -30,7 +30,8 @@ class Reader:
             raise checks.InputError("the model fills gaps and cannot go on with a text; use fffref fill-mask")
         self.model, self.run, self.length = model, model.parts() | (instead or {}), 0
         heads = model.blocks[0].attention.heads
-        shape = len(model.blocks), heads, model.max_length, model.hidden_width // heads
+        shape = len(model.blocks), heads, model.max_length, model.hidden_width // heads  # layers, h, L, d
+        # room for a whole sequence, filled as it is read
         self.keys, self.values = (np.empty(shape, model.dtype) for _ in range(2))
 
     def read(self, ids):
@@ -53,24 +54,27 @@ class Reader:
         ids, _ = model.checked(ids)
         if start + len(ids) > model.max_length:
             raise checks.InputError(f"a sequence has at most {model.max_length} tokens, got {start + len(ids)}")
+        # start: positions go on where they were
         x, _ = parts.embed(ids[None], model.embedding, model.eps, start)  # (s, H)
         for i, block in enumerate(model.blocks):
+            # the block's lines are those of `Transformer.hidden`
             x += self._attention(i, run[f"blocks.{i}.norm1"](x), block.attention)
             if block.ff is not None:
                 x += run[f"blocks.{i}.ff"](run[f"blocks.{i}.norm2"](x))
-        self.length += len(ids)
-        return model.head(run["final_norm"](x[-1:]))[0]
+        self.length += len(ids)  # after all blocks: each wrote at the same place
+        return model.head(run["final_norm"](x[-1:]))[0]  # only the last token's logits are wanted: (1, H) -> (V,)
 
     def _attention(self, i, x, part):
         """`parts.attention` for the rows that are new, with keys and values of all: (s, H) -> (s, H)."""
-        start, stop = self.length, self.length + len(x)
+        start, stop = self.length, self.length + len(x)  # s = stop - start, L = stop
         q, k, v = (new[0] for new in parts.split_heads(x, part, 1))  # (h, s, d) each
+        # an old token's never change: it sees none that are later
         self.keys[i, :, start:stop], self.values[i, :, start:stop] = k, v
         scores = (q * part.factor) @ self.keys[i, :, :stop].swapaxes(1, 2)  # (h, s, L)
-        if len(x) > 1:
-            scores += parts.later(stop, x.dtype)[start:]
+        if len(x) > 1:  # a single new token sees all there is
+            scores += parts.later(stop, x.dtype)[start:]  # (s, L): the last rows of the whole table
         mixed = parts.softmax(scores) @ self.values[i, :, :stop]  # (h, s, d)
-        return mixed.swapaxes(0, 1).reshape(x.shape) @ part.out.T
+        return mixed.swapaxes(0, 1).reshape(x.shape) @ part.out.T  # (h, s, d) -> (s, H)
 
 
 def sample(model, ids, n, temperature=1.0, rng=None):
@@ -104,21 +108,24 @@ def sample(model, ids, n, temperature=1.0, rng=None):
     n, temperature = checks.integer("n", n, 0), checks.number("temperature", temperature, "[0, inf)")
     if temperature > 0:
         checks.generator("rng", rng)
-    instead, model = getattr(model, "instead", None), getattr(model, "model", model)
+    instead, model = getattr(model, "instead", None), getattr(model, "model", model)  # an `Exchanged` has both
     if len(ids) == 0:
         raise checks.InputError("the beginning is empty; give at least one token, such as a line's end")
+    # checked before the first token is asked for: a generator would wait
     return _samples(Reader(model, instead), list(map(int, ids)), n, lambda logits: _draw(logits, temperature, rng))
 
 
 def _samples(reader, ids, n, draw):
     """The generator behind `sample`."""
-    model, unread = reader.model, ids[-reader.model.max_length :]
+    model, unread = reader.model, ids[-reader.model.max_length :]  # the end of a beginning that is too long
     recent = list(unread)
     for _ in range(n):
+        # positions are counted from 0: a window that moves by one would have to be read anew for every token
         if reader.length + len(unread) > model.max_length:
             unread = recent[-max(1, model.max_length // 2) :]
+            # keys of the old positions are of no use at new ones
             reader, recent = Reader(model, reader.run), list(unread)
-        token = draw(reader.read(np.array(unread)))
+        token = draw(reader.read(np.array(unread)))  # all of the beginning at once, then one by one
         unread = [token]
         recent.append(token)
         yield token
@@ -131,5 +138,5 @@ def _draw(logits, temperature, rng):
         raise checks.InputError("the model's answer is not finite: its weights hold NaN or inf; train it anew")
     if temperature == 0:
         return int(logits.argmax())
-    mass = np.exp((logits - logits.max()) / temperature).cumsum()
-    return int(np.searchsorted(mass, rng.random() * mass[-1], side="right"))
+    mass = np.exp((logits - logits.max()) / temperature).cumsum()  # (V,), not divided by its sum: the draw is scaled
+    return int(np.searchsorted(mass, rng.random() * mass[-1], side="right"))  # side: a token of mass 0 is never drawn

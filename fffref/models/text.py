@@ -38,8 +38,8 @@ def recipe(ff, learning_rate, batch_size, route_gradient=None):
     -------
     Recipe
     """
-    make = hardening if ff == "leaf" else Recipe
-    balance = {"balance_weight": 0.1} if ff == "moe" else {}
+    make = hardening if ff == "leaf" else Recipe  # only a soft tree has something to harden
+    balance = {"balance_weight": 0.1} if ff == "moe" else {}  # the weight of Shazeer et al.
     return make(
         epochs=EPOCHS, batch_size=batch_size, learning_rate=OneCycle(learning_rate, warmup=0.05),
         route_gradient=route_gradient, fast=route_gradient is None,
@@ -84,13 +84,14 @@ class Text(Task):
     @classmethod
     def of(cls, ids, context, **options):
         """Return the task of a text: the first nine tenths, by position, to train on, the rest held out."""
-        cut = int(len(ids) * 0.9)
+        cut = int(len(ids) * 0.9)  # by position: windows that overlap would leak if drawn at random
         return cls(train=ids[:cut], validation=ids[cut:], context=context, **options)
 
     def check(self, model):
         """Refuse a model with too few positions or words."""
         if self.context > model.max_length:
             raise checks.InputError(f"context {self.context} is longer than the model's {model.max_length} positions")
+        # a token that the model lacks would index past its words
         largest = max(self.train.max(), self.validation.max())
         if largest >= model.vocabulary:
             raise checks.InputError(f"the text has token {largest}, the model knows 0 to {model.vocabulary - 1}")
@@ -107,16 +108,16 @@ class Text(Task):
     def windows(self, batch_size, rng):
         """Windows of the text to train on, anywhere, each place as likely: (B, S + NEED)."""
         length = self.context + self.NEED
-        starts = rng.integers(0, len(self.train) - length + 1, batch_size)
-        return self.train[starts[:, None] + np.arange(length)]
+        starts = rng.integers(0, len(self.train) - length + 1, batch_size)  # (B,), with repetition
+        return self.train[starts[:, None] + np.arange(length)]  # (B, 1) + (length,) -> (B, length)
 
     def objective(self, model, batch, settings, rng):
         """Cross-entropy of the tokens asked for, and penalties of the FF layers; and all gradients."""
         ids, at, targets = batch
-        logits, tape = model.forward(ids, None, at, settings, rng)
-        loss, dlogits = losses.cross_entropy(logits, targets)
-        value, extra = penalty(model, tape, settings)
-        return loss + value, model.backward(tape, dlogits, **extra)
+        logits, tape = model.forward(ids, None, at, settings, rng)  # (B, S, V), or (len(at), V)
+        loss, dlogits = losses.cross_entropy(logits, targets)  # scalar, shape of logits
+        value, extra = penalty(model, tape, settings)  # of all FF layers; 0 where there is nothing to regularise
+        return loss + value, model.backward(tape, dlogits, **extra)  # no dx: token ids have no gradient
 
     def watch(self, model, settings):
         """Return the loss over the whole held-out part, in nats a token: routing hard, and as soft as in training.
@@ -124,12 +125,12 @@ class Text(Task):
         The soft one is None where no layer is soft.
         """
         hard, soft, n = 0.0, 0.0, 0
-        calm = replace(settings, choices=settings.choices.calm())
-        is_soft = bool(options_used(model) & CHOICES)
+        calm = replace(settings, choices=settings.choices.calm())  # without noise: the mixture itself is judged
+        is_soft = bool(options_used(model) & CHOICES)  # a hard model's soft pass would give the same again
         for ids, at, targets in self.held_out():
-            hidden = model.hidden(ids)
-            hidden = hidden if at is None else hidden.reshape(-1, hidden.shape[-1])[at]
-            hard += _total(model.head(hidden), targets)
+            hidden = model.hidden(ids)  # (B, S) -> (B, S, H), routing hard
+            hidden = hidden if at is None else hidden.reshape(-1, hidden.shape[-1])[at]  # -> (len(at), H)
+            hard += _total(model.head(hidden), targets)  # a sum: windows differ in length
             soft += _total(model.forward(ids, None, at, calm)[0], targets) if is_soft else 0
             n += targets.size
         return {"validation_loss": hard / n, "soft_loss": soft / n if is_soft else None}
@@ -138,7 +139,7 @@ class Text(Task):
 def _total(logits, targets):
     """Sum of -log softmax(logits)[target]."""
     loss, _ = losses.cross_entropy(logits, targets)
-    return float(loss) * targets.size
+    return float(loss) * targets.size  # the mean, undone
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,16 +152,17 @@ class CausalText(Text):
         """Windows, anywhere in the text: token ids (B, S), and what follows each."""
         for _ in range(self.epoch):
             windows = self.windows(batch_size, rng)
-            yield windows[:, :-1], None, windows[:, 1:]
+            yield windows[:, :-1], None, windows[:, 1:]  # (B, S), all rows, (B, S): shifted by one
 
     def held_out(self):
         """Windows side by side, so that every token but the first is asked for once; the last may be shorter."""
         ids, S = self.validation, self.context
         n_whole = (len(ids) - 1) // S
+        # (n,) -> (n_whole, S)
         inputs, targets = (part[: n_whole * S].reshape(n_whole, S) for part in (ids[:-1], ids[1:]))
         for start in range(0, n_whole, AT_ONCE):
             yield inputs[start : start + AT_ONCE], None, targets[start : start + AT_ONCE]
-        if n_whole * S < len(ids) - 1:
+        if n_whole * S < len(ids) - 1:  # the rest, one sequence of fewer positions
             yield ids[None, n_whole * S : -1], None, ids[None, n_whole * S + 1 :]
 
 
@@ -202,15 +204,17 @@ class MaskedText(Text):
 
     def held_out(self):
         """Windows side by side; what is hidden of them is the same at every call."""
+        # a seed of its own: losses of epochs can be compared
         ids, S, rng = self.validation, self.context, np.random.default_rng(0)
-        whole = ids[: len(ids) // S * S].reshape(-1, S)
+        whole = ids[: len(ids) // S * S].reshape(-1, S)  # (n,) -> (n_whole, S)
         for start in range(0, len(whole), AT_ONCE):
             yield self._hidden(whole[start : start + AT_ONCE], rng)
 
     def _hidden(self, windows, rng):
         """Hide each position with probability `share`, and one at least."""
-        chance = rng.random(windows.shape)
+        chance = rng.random(windows.shape)  # (B, S)
+        # rows, counted over all sequences; the smallest is always in
         at = np.flatnonzero(chance <= max(self.share, chance.min()))
         ids = windows.copy()
         ids.reshape(-1)[at] = self.mask
-        return ids, at, windows.reshape(-1)[at]
+        return ids, at, windows.reshape(-1)[at]  # (B, S), (len(at),), (len(at),)

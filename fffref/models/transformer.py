@@ -9,48 +9,15 @@ Without `causal` it is crammedBERT and, with `PathFFF`, UltraFastBERT: `models.b
 # B sequences, S positions, R = B S rows, H hidden width, V words
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from dataclasses import dataclass
 
-import numpy as np
-
-from .. import checks
-from ..layers.dense_ff import DenseFF
 from ..layers.path_fff import PathFFF
-from ..layers.record import Layer, Record
-from ..training.penalties import compiled, forward_training, penalty
-from . import parts
-from .parts import Attention, Embedding, Norm
-
-
-@dataclass(frozen=True, eq=False)
-class Block(Record):
-    """A layer of the transformer; without an FF layer, `norm2` and `ff` are None."""
-
-    norm1: Norm
-    attention: Attention
-    norm2: Norm | None
-    ff: Layer | None
-
-
-class BlockTape(NamedTuple):
-    """Tapes of a block's parts."""
-
-    norm1: parts.NormTape
-    attention: parts.AttentionTape
-    norm2: parts.NormTape | None
-    ff: object
-
-
-class Tape(NamedTuple):
-    """What `Transformer.forward` keeps: the parts' tapes, and the rows whose logits were asked for."""
-
-    embedding: parts.EmbeddingTape
-    blocks: list
-    final_norm: parts.NormTape
-    at: np.ndarray | None
-    hidden: np.ndarray
+from ..layers.record import Record
+from ..training.penalties import compiled, penalty
+from . import parts, tokens
+from .blocks import Block, Tape, backward, forward  # noqa: F401 (records that belong to a model)
+from .parts import Embedding, Norm
+from .stand_ins import Exchanged, InTraining
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,14 +97,15 @@ class Transformer(Record):
         -------
         hidden : ndarray (..., S, H)
         """
-        ids, hidden_from = self.checked(ids, mask)
-        run = self.parts() | (instead or {})
-        x = run["embedding"](ids.reshape(hidden_from.shape))
+        ids, hidden_from = self.checked(ids, mask)  # (..., S), (B, S)
+        run = self.parts() | (instead or {})  # what was handed in takes the place of the part of its name
+        x = run["embedding"](ids.reshape(hidden_from.shape))  # (B, S) -> (R, H)
         for i in range(len(self.blocks)):
+            # norm first, then the sum: x itself is never normalised
             x += run[f"blocks.{i}.attention"](run[f"blocks.{i}.norm1"](x), hidden_from)
             if f"blocks.{i}.ff" in run:
                 x += run[f"blocks.{i}.ff"](run[f"blocks.{i}.norm2"](x))
-        return run["final_norm"](x).reshape(*ids.shape, -1)
+        return run["final_norm"](x).reshape(*ids.shape, -1)  # (R, H) -> (..., S, H)
 
     def parts(self):
         """Return the functions that `hidden` runs, a dict by name: rows to rows, in the order of the first run."""
@@ -149,7 +117,7 @@ class Transformer(Record):
             functions[f"blocks.{i}.attention"] = mix(block.attention)
             if block.ff is not None:
                 functions[f"blocks.{i}.norm2"] = norm(block.norm2)
-                functions[f"blocks.{i}.ff"] = block.ff.forward_hard
+                functions[f"blocks.{i}.ff"] = block.ff.forward_hard  # inference is hard, whatever training was
         return functions | {"final_norm": norm(self.final_norm)}
 
     def compiled(self, threads=1):
@@ -244,148 +212,16 @@ class Transformer(Record):
 
     def checked(self, ids, mask=None):
         """Return token ids as an array, and where not to look (B, S); refuse what is none."""
-        ids = np.asarray(ids)
-        if ids.ndim == 0 or ids.size == 0:
-            raise checks.InputError(f"ids must have shape (..., S) with at least one token, got {ids.shape}")
-        if ids.dtype.kind not in "iu":
-            raise checks.InputTypeError(
-                f"ids must be integers, got {ids.dtype}; pass token numbers, as a tokenizer gives them"
-            )
-        S, last = ids.shape[-1], self.vocabulary - 1
-        if S > self.max_length:
-            raise checks.InputError(f"a sequence has at most {self.max_length} tokens, got {S}; shorten or split it")
-        if ids.min() < 0 or ids.max() > last:
-            wrong = ids.min() if ids.min() < 0 else ids.max()
-            raise checks.InputError(f"ids must lie in 0 to {last}, got {wrong}; is the tokenizer this model's?")
-        return ids, np.zeros((ids.size // S, S), bool) if mask is None else padding(mask, ids.shape)
+        return tokens.checked(ids, mask, self.vocabulary, self.max_length)
 
 
-def padding(mask, shape):
-    """Where nobody may look, (B, S), from a mask that says where one may."""
-    mask = np.asarray(mask)
-    if mask.dtype.kind not in "biu":
-        raise checks.InputTypeError(f"mask must be boolean, or 0 and 1, got {mask.dtype}; 1 is a token, 0 is padding")
-    if mask.shape != shape:
-        raise checks.InputError(f"mask must have the shape of ids, {shape}, got {mask.shape}")
-    if mask.min() < 0 or mask.max() > 1:
-        raise checks.InputError(f"mask must be 0 or 1, got {mask.min()} to {mask.max()}; 1 is a token, 0 is padding")
-    mask = mask.reshape(-1, shape[-1]) == 0
-    if mask.all(1).any():
-        raise checks.InputError(
-            f"mask hides all of sequence {mask.all(1).argmax()}; leave it out, or keep a token of it"
-        )
-    return mask
-
-
-# ---------------------------------------------------------------------- forward and backward
-
-
-def forward(model, ffs, batch, settings, rng):
-    """`Transformer.forward` with these FF layers, the model's own or their compiled forms."""
-    ids, mask, at = batch
-    ids, hidden_from = model.checked(ids, mask)
-    x, embedding = parts.embed(ids.reshape(hidden_from.shape), model.embedding, model.eps)  # (B, S) -> (R, H)
-    blocks = []
-    for block, ff in zip(model.blocks, ffs, strict=True):
-        normal, norm1 = parts.layer_norm(x, block.norm1, model.eps)
-        y, mixing = parts.attention(normal, block.attention, hidden_from, model.causal)
-        y += x  # in place: no tape holds y
-        x = y
-        norm2 = tape = None
-        if ff is not None:
-            normal, norm2 = parts.layer_norm(x, block.norm2, model.eps)
-            y, tape = ff.forward(normal) if settings is None else forward_training(ff, normal, settings, rng)
-            x += y
-        blocks.append(BlockTape(norm1, mixing, norm2, tape))
-    hidden, final_norm = parts.layer_norm(x, model.final_norm, model.eps)
-    hidden = hidden if at is None else hidden[at]
-    logits = parts.head(hidden, model.embedding)  # (R, V)
-    logits = logits if at is not None else logits.reshape(*ids.shape, -1)
-    return logits, Tape(embedding, blocks, final_norm, at, hidden)
-
-
-def backward(model, ffs, tape, dlogits, extra=None):
-    """`Transformer.backward` with these FF layers: the lines of `forward` in reverse."""
-    extra = [{}] * len(ffs) if extra is None else extra
-    words, dx = parts.head_backward(tape.hidden, model.embedding, dlogits.reshape(-1, model.vocabulary))
-    if tape.at is not None:
-        dx = _put(dx, tape.at, len(tape.final_norm.normal))
-    final_norm, dx = parts.layer_norm_backward(tape.final_norm, model.final_norm, dx)
-    blocks = []
-    for block, ff, kept, more in reversed(list(zip(model.blocks, ffs, tape.blocks, extra, strict=True))):
-        norm2 = grads = None
-        if ff is not None:
-            grads, dy = ff.backward(kept.ff, dx, **more)
-            norm2, dy = parts.layer_norm_backward(kept.norm2, block.norm2, dy)
-            dx = dx + dy
-        mixing, dy = parts.attention_backward(kept.attention, block.attention, dx)
-        norm1, dy = parts.layer_norm_backward(kept.norm1, block.norm1, dy)
-        dx = dx + dy
-        blocks.insert(0, Block(norm1, mixing, norm2, _without_biases(grads, model.ff_bias)))
-    embedding = parts.embed_backward(tape.embedding, model.embedding, dx)
-    embedding.words[...] += words  # tied: the words stand at both ends
-    return replace(model, embedding=embedding, blocks=tuple(blocks), final_norm=final_norm)
-
-
-def _put(rows, at, n_rows):
-    """Rows at their places among zeros: (len(at), H) -> (R, H); a row that was asked for twice adds up."""
-    whole = np.zeros((n_rows, rows.shape[1]), rows.dtype)
-    np.add.at(whole, at, rows)
-    return whole
-
-
-def _without_biases(grads, ff_bias):
-    """Gradients of 0 for biases that stay 0."""
-    if ff_bias or type(grads) is not DenseFF:
-        return grads
-    return replace(grads, in_bias=np.zeros_like(grads.in_bias), out_bias=np.zeros_like(grads.out_bias))
-
-
-@dataclass(frozen=True, eq=False)
-class Exchanged:
-    """A model of which some parts, by name, are computed by other functions; it shares the model's weights."""
-
-    model: Transformer
-    instead: dict[str, Callable]
-
-    def __call__(self, ids, mask=None):
-        """As `Transformer.__call__`."""
-        return self.head(self.hidden(ids, mask))
-
-    def hidden(self, ids, mask=None):
-        """As `Transformer.hidden`."""
-        return self.model.hidden(ids, mask, self.instead)
-
-    def head(self, hidden):
-        """As `Transformer.head`."""
-        return self.model.head(hidden)
-
-    @property
-    def vocabulary(self):
-        """Number of words."""
-        return self.model.vocabulary
-
-
-@dataclass(frozen=True, eq=False)
-class InTraining:
-    """A model whose FF layers are computed by compiled forms, which share its weights."""
-
-    model: Transformer
-    fast: list
-
-    def forward(self, ids, mask=None, at=None, settings=None, rng=None):
-        """As `Transformer.forward`."""
-        return forward(self.model, self.fast, (ids, mask, at), settings, rng)
-
-    def backward(self, tape, dlogits, extra=None):
-        """As `Transformer.backward`; gradients of path trees hold `Rows`."""
-        return backward(self.model, self.fast, tape, dlogits, extra)
+# ---------------------------------------------------------------------- what training asks of a model
 
 
 @compiled.register
 def _(model: Transformer):
     """Path trees compute what they visit; other layers, and they are the larger part, their GELU."""
-    return InTraining(model, [_in_training(ff) for ff in model.ffs()])
+    return InTraining(model, [_in_training(ff) for ff in model.ffs()])  # weights shared: it sees every step
 
 
 def _in_training(ff):
@@ -404,7 +240,7 @@ def _(model, tape, settings):
     ffs = model.model.ffs() if isinstance(model, InTraining) else model.ffs()
     values, extra = [], []
     for ff, kept in zip(ffs, tape.blocks, strict=True):
-        value, more = (0, {}) if ff is None else penalty(ff, kept.ff, settings)
+        value, more = (0, {}) if ff is None else penalty(ff, kept.ff, settings)  # a block without FF layer has none
         values.append(value)
         extra.append(more)
-    return sum(values), {"extra": extra}
+    return sum(values), {"extra": extra}  # one dict a block, as `backward` takes them

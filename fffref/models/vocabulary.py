@@ -45,11 +45,12 @@ class Characters:
 
     def encode(self, text):
         """Return the numbers of a text's characters (n,); ValueError names those that are unknown."""
-        points, known = _points(text), _points(self.alphabet)
-        order = np.argsort(known)
+        points, known = _points(text), _points(self.alphabet)  # (n,), (size,) code points
+        order = np.argsort(known)  # an alphabet need not be sorted
+        # clip: beyond the last there is no entry to look at
         place = np.searchsorted(known, points, sorter=order).clip(max=len(known) - 1)
         ids = order[place]
-        wrong = known[ids] != points
+        wrong = known[ids] != points  # searchsorted gives a place for every character, known or not
         if wrong.any():
             unknown = "".join(sorted(set(map(chr, points[wrong]))))
             raise checks.InputError(
@@ -71,6 +72,7 @@ class Characters:
              "rstrip": False, "normalized": False}
             for word in words[len(self.alphabet) :]
         ]  # fmt: skip
+        # any character, line ends included, is a token
         split = {"type": "Split", "pattern": {"Regex": r"[\s\S]"}, "behavior": "Isolated", "invert": False}
         model = {"type": "WordLevel", "vocab": {word: i for i, word in enumerate(words)}, "unk_token": UNKNOWN}
         tokenizer = {
@@ -101,6 +103,7 @@ class Tokens:
 
     def encode(self, text):
         """Return the numbers of a text's tokens (n,)."""
+        # without [CLS] and [SEP]: a text is no sentence pair
         return np.array(self.tokenizer.encode(text, add_special_tokens=False).ids, np.intp)
 
     def decode(self, ids):
@@ -138,6 +141,7 @@ def vocabulary(path):
         raise checks.InputError(f"{path} is no readable JSON: {error}; take another copy") from error
     words = (content.get("model") or {}).get("vocab") if isinstance(content, dict) else None
     if isinstance(words, dict) and content["model"].get("type") == "WordLevel":
+        # is it one of ours? single characters numbered from 0, and nothing else but the two special tokens
         plain = sorted((w for w in words if len(w) == 1), key=words.get)
         if [words[w] for w in plain] == list(range(len(plain))) and set(words) - set(plain) in (set(), {MASK, UNKNOWN}):
             return Characters("".join(plain), masked=MASK in words)
@@ -145,6 +149,7 @@ def vocabulary(path):
 
 
 def _tokenizer(path):
+    """What the package `tokenizers` reads from a file."""
     try:
         from tokenizers import Tokenizer
     except ImportError:
@@ -157,4 +162,4 @@ def _tokenizer(path):
 
 def _points(text):
     """Code points, as integers."""
-    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)  # 4 bytes a character, in every Python

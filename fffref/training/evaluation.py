@@ -44,6 +44,7 @@ def evaluate(layer, x, labels, choices=None):
         If data and layer do not fit together, or there is no sample.
     """
     labels = checks.labels(labels, np.shape(x)[:1], layer.n_out)
+    # (b, C) -> (b,) -> scalar
     measured = _measure(layer, x, choices, lambda y, rows: (y.argmax(-1) == labels[rows]).sum())
     return {"hard_accuracy": measured.pop("hard"), "soft_accuracy": measured.pop("soft")} | measured
 
@@ -73,6 +74,7 @@ def evaluate_regression(layer, x, target, choices=None):
 
     def squares(y, rows):
         """Mean over the outputs, sum over the samples."""
+        # (b, O) -> (b,) -> scalar; float64, as sums are long
         return np.square(y - target[rows], dtype=np.float64).mean(-1).sum()
 
     measured = _measure(layer, x, choices, squares)
@@ -93,6 +95,7 @@ def last_choices(history):
         Calm ones; `Choices()` if the history is empty.
     """
     last = history[-1] if history else {}
+    # an empty history says neither: then as in the paper
     return Choices(temperature=last.get("temperature", 1.0), smooth_step=last.get("smooth_step", False))
 
 
@@ -102,26 +105,28 @@ def _measure(layer, x, choices, score):
     if len(x) == 0:
         raise checks.InputError("evaluate needs at least one sample, got none")
     choices = Choices() if choices is None else checks.instance("choices", choices, Choices, "a Choices record")
-    hard, soft, entropy, reached = 0.0, 0.0, 0.0, 0
+    hard, soft, entropy, reached = 0.0, 0.0, 0.0, 0  # sums over rows, divided at the end
     for start in range(0, len(x), ROWS_AT_ONCE):
         rows = slice(start, start + ROWS_AT_ONCE)
         # in parts: a soft pass keeps every leaf's neurons, (B, L, l)
-        hard += score(layer.forward_hard(x[rows]), rows)
+        hard += score(layer.forward_hard(x[rows]), rows)  # (b, I) -> (b, O) -> scalar
         end, n_ends = ends(layer, x[rows])
+        # (n_ends,); minlength: ends that nobody reaches count 0
         reached = reached + np.bincount(end.ravel(), minlength=n_ends)
         # calm: noise and rounding are of training; what is judged is the mixture itself
         mixture = soft_pass(layer, x[rows], choices.calm())
+        # a layer that is hard from the start has no second answer, and no entropy
         if mixture is not None:
             y, per_node = mixture
             soft += score(y, rows)
             entropy = entropy + per_node  # (N,)
-    is_soft, node_entropy = mixture is not None, np.asarray(entropy) / len(x)
+    is_soft, node_entropy = mixture is not None, np.asarray(entropy) / len(x)  # (N,), mean over all rows
     return {
         "hard": float(hard / len(x)),
         "soft": float(soft / len(x)) if is_soft else None,
-        "entropy": float(node_entropy.mean()) if is_soft and node_entropy.size else None,
+        "entropy": float(node_entropy.mean()) if is_soft and node_entropy.size else None,  # depth 0 has no node
         "node_entropy": node_entropy.tolist() if is_soft else [],
-        "leaf_share": (reached / len(x)).tolist(),
+        "leaf_share": (reached / len(x)).tolist(),  # sums to trees (PathFFF) or k (MoE), else to 1
         "leaves_used": int((reached > 0).sum()),
     }
 
@@ -145,10 +150,11 @@ def soft_pass(layer, x, choices):
 
 @soft_pass.register
 def _(layer: LeafFFF, x, choices):
-    y, tape = layer.forward(x, choices)
+    y, tape = layer.forward(x, choices)  # (B, I) -> (B, O)
     # one node at a time: (B, N) -> (N,)
+    # "sum", because parts of the data are added up before the mean is taken
     columns = (losses.node_entropy(logit, "sum", choices.smooth_step)[0] for logit in tape.logit.T)
-    return y, np.array(list(columns), np.float64)
+    return y, np.array(list(columns), np.float64)  # (N,)
 
 
 @functools.singledispatch
@@ -176,8 +182,9 @@ def _(layer: LeafFFF, x):
 
 @ends.register
 def _(layer: PathFFF, x):
-    bottom = 2**layer.depth
+    bottom = 2**layer.depth  # neurons of a tree's last level
     last = layer.route(x)[..., -1] - (bottom - 1)  # (B, K)
+    # (B, K), each tree's ends behind those before
     return last + bottom * np.arange(layer.n_trees), bottom * layer.n_trees
 
 

@@ -35,16 +35,16 @@ def cross_entropy(logits, labels):
         If labels are no integers, out of range, or not one per row.
     """
     checks.floating("logits", logits)
-    labels = checks.labels(labels, logits.shape[:-1], logits.shape[-1])
+    labels = checks.labels(labels, logits.shape[:-1], logits.shape[-1])  # (...), one per row of logits
     if labels.size == 0:
-        return logits.dtype.type(0), np.zeros_like(logits)
-    shifted = logits - logits.real.max(-1, keepdims=True)  # exp cannot overflow
-    exp = np.exp(shifted)
+        return logits.dtype.type(0), np.zeros_like(logits)  # the mean of nothing would be NaN
+    shifted = logits - logits.real.max(-1, keepdims=True)  # exp cannot overflow; (..., C), all <= 0
+    exp = np.exp(shifted)  # (..., C)
     total = exp.sum(-1, keepdims=True)  # (..., C) -> (..., 1)
     # log softmax = shifted - log total: no logarithm of a softmax that has rounded to 0
-    chosen = np.take_along_axis(shifted - np.log(total), labels[..., None], -1)
+    chosen = np.take_along_axis(shifted - np.log(total), labels[..., None], -1)  # (..., 1)
     onehot = np.arange(logits.shape[-1]) == labels[..., None]  # (...) -> (..., C)
-    return -chosen.mean(), (exp / total - onehot) / logits.dtype.type(labels.size)
+    return -chosen.mean(), (exp / total - onehot) / logits.dtype.type(labels.size)  # (..., C), over B like the value
 
 
 def mean_squared_error(y, target):
@@ -66,9 +66,10 @@ def mean_squared_error(y, target):
         If the two differ in dtype or shape.
     """
     checks.floating("y", y)
-    difference = y - checks.array("target", target, y.shape, y.dtype)
+    difference = y - checks.array("target", target, y.shape, y.dtype)  # shape of y
     if y.size == 0:
         return y.dtype.type(0), difference
+    # not np.square(np.abs(.)): a complex step passes
     return (difference * difference).mean(), 2 * difference / y.dtype.type(y.size)
 
 
@@ -112,23 +113,26 @@ def node_entropy(logit, reduction, smooth_step=False):
     """
     checks.floating("logit", logit)
     checks.one_of("reduction", reduction, REDUCTIONS)
+    # dtype of logit: a float64 would widen all
     scale = logit.dtype.type(1 if reduction == "sum" else 1 / max(logit.size, 1))
     if smooth_step:
         entropy, dlogit = _smooth_entropy(logit)
         return entropy.sum() * scale, dlogit * scale
     a = np.where(logit.real < 0, -logit, logit)  # |z|, by its real part: np.abs would stop a complex step
     e = np.exp(-a)  # cannot overflow
-    entropy = np.log1p(e) + a * e / (1 + e)
-    return entropy.sum() * scale, -logit * e / (1 + e) ** 2 * scale
+    entropy = np.log1p(e) + a * e / (1 + e)  # (B, N), H above
+    return entropy.sum() * scale, -logit * e / (1 + e) ** 2 * scale  # scalar, (B, N); e <= 1, so nothing overflows
 
 
 def _smooth_entropy(logit):
     """Entropy of smooth-step choices and its derivative: (B, N) -> (B, N), (B, N)."""
-    right, left = activations.smooth_step(logit), activations.smooth_step(-logit)
+    right, left = activations.smooth_step(logit), activations.smooth_step(-logit)  # c and 1 - c, (B, N) each
     # where a choice is 0 or 1, c log c is 0: the logarithm is kept from seeing the 0
     undecided = (right.real > 0) & (left.real > 0)
+    # log 1 = 0 where it is decided
     log_right, log_left = (np.log(np.where(undecided, mass, 1)) for mass in (right, left))
-    entropy = -right * log_right - left * log_left
+    entropy = -right * log_right - left * log_left  # (B, N)
+    # dH/dc = log((1 - c) / c), times dc/dz
     return entropy, (log_left - log_right) * activations.smooth_step_derivative(logit)
 
 
@@ -147,7 +151,7 @@ def unevenness(share, weight):
     -------
     scalar
     """
-    return len(share) * (weight * share).sum() - 1
+    return len(share) * (weight * share).sum() - 1  # sum_j p_j = 1, so equal shares give 1 - 1
 
 
 def leaf_balance(mixture):
@@ -184,10 +188,10 @@ def leaf_balance(mixture):
     """
     checks.floating("mixture", mixture)
     B, L = mixture.shape
-    if B == 0 or L == 1:
+    if B == 0 or L == 1:  # one leaf cannot be uneven, and L - 1 divides
         return mixture.dtype.type(0), np.zeros_like(mixture)
     share = mixture.mean(0)  # (B, L) -> (L,)
-    value = unevenness(share, share) / (L - 1)
+    value = unevenness(share, share) / (L - 1)  # at most 1, whatever the depth
     # one row for all: p_j, not m_bj, decides what a leaf costs
     return value, np.tile(2 * L / (B * (L - 1)) * share, (B, 1)).astype(mixture.dtype)
 
@@ -195,21 +199,7 @@ def leaf_balance(mixture):
 def switch_balance(mixture):
     """How much of the mixture goes to the leaves that most samples prefer: about 0 if even, 1 if all go to one leaf.
 
-    Parameters
-    ----------
-    mixture : ndarray (B, L)
-        `LeafTape.mixture`.
-
-    Returns
-    -------
-    value : scalar
-    dmixture : ndarray (B, L)
-        For `LeafFFF.backward(..., dmixture=...)`.
-
-    Raises
-    ------
-    TypeError
-        If `mixture` is no floating array.
+    It takes and returns what `leaf_balance` does.
 
     Notes
     -----
@@ -227,10 +217,11 @@ def switch_balance(mixture):
     """
     checks.floating("mixture", mixture)
     B, L = mixture.shape
-    if B == 0 or L == 1:
+    if B == 0 or L == 1:  # as in `leaf_balance`
         return mixture.dtype.type(0), np.zeros_like(mixture)
     preferred = np.bincount(mixture.real.argmax(1), minlength=L).astype(mixture.dtype) / B  # (B, L) -> (L,)
-    value = unevenness(mixture.mean(0), preferred) / (L - 1)
+    value = unevenness(mixture.mean(0), preferred) / (L - 1)  # (L,), (L,) -> scalar
+    # preferred is a count, without a gradient; that of the mean of m_bj is f_j / B, the same for every row
     return value, np.tile(L / (B * (L - 1)) * preferred, (B, 1)).astype(mixture.dtype)
 
 
@@ -269,10 +260,10 @@ def expert_balance(weight):
     B, E = weight.shape
     if B == 0:
         return weight.dtype.type(0), np.zeros_like(weight)
-    T = weight.sum()
+    T = weight.sum()  # all weights; of gates it is B, of the load about B k
     share = weight.sum(0) / T  # (B, E) -> (E,)
-    slope = 2 * E * (share - (share * share).sum()) / T
-    return unevenness(share, share), np.tile(slope, (B, 1)).astype(weight.dtype)
+    slope = 2 * E * (share - (share * share).sum()) / T  # (E,); without the second term if T were a constant
+    return unevenness(share, share), np.tile(slope, (B, 1)).astype(weight.dtype)  # (E,) -> (B, E)
 
 
 BALANCES = {"importance": leaf_balance, "switch": switch_balance}

@@ -41,6 +41,7 @@ class Optimizer:
         TypeError, ValueError
             If a gradient has another dtype or shape than its array, or the learning rate is no number or negative.
         """
+        # `update` writes into what it is given
         layer, state = layer.map(np.copy), tuple(record.map(np.copy) for record in state)
         self.update(layer, grads, state, count, learning_rate)
         return layer, state
@@ -48,33 +49,38 @@ class Optimizer:
     def update(self, layer, grads, state, count, learning_rate):
         """Take one step in place: the arrays of `layer` and `state` change; parameters as in `step`."""
         rate = checks.number("learning_rate", learning_rate, "[0, inf)")
-        constants = self._constants(layer.dtype.type, count, rate)
-        gradients, states = grads.arrays(), [record.arrays() for record in state]
+        constants = self._constants(layer.dtype.type, count, rate)  # once a step, not once an array
+        gradients, states = grads.arrays(), [record.arrays() for record in state]  # dicts by the same names
         for name, array in layer.arrays().items():
             gradient, moments = gradients[name], [arrays[name] for arrays in states]
             _check_gradient(name, gradient, array)
+            # the short way is only right where a row without a gradient stays as it is
             if _are_rows(gradient) and self._leaves_other_rows_alone():
                 self._move_rows(array, gradient, moments, constants)
             else:
                 self._move_blocks(array, gradient.dense() if _are_rows(gradient) else gradient, moments, constants)
 
     def _move_rows(self, array, gradient, moments, constants):
-        """Move the rows that have a gradient: take them out, move them, put them back."""
-        views = [gradient.rows_of(whole) for whole in (array, *moments)]
-        rows = [view[gradient.index] for view in views]
-        self._move(rows[0], gradient.values, rows[1:], constants)
-        for view, moved in zip(views, rows, strict=True):
-            view[gradient.index] = moved
+        """Move the rows that have a gradient, a block at a time: take them out, move them, put them back."""
+        views = [gradient.rows_of(whole) for whole in (array, *moments)]  # (..., I) -> (n, I), no copy
+        n_rows = max(1, BLOCK // max(1, gradient.values[:1].size))  # a block of all arrays stays in the nearer caches
+        for start in range(0, len(gradient.index), n_rows):
+            index, values = gradient.index[start : start + n_rows], gradient.values[start : start + n_rows]
+            rows = [view[index] for view in views]  # (n, I) -> (v, I), a copy: indexing by numbers
+            self._move(rows[0], values, rows[1:], constants)
+            for view, moved in zip(views, rows, strict=True):
+                view[index] = moved  # (v, I) -> (n, I); no row twice, `Rows` saw to it
 
     def _move_blocks(self, array, gradient, moments, constants):
         """Move a whole array, a block at a time."""
         arrays = (array, gradient, *moments)
+        # strided arrays cannot be cut without a copy
         if array.size <= BLOCK or not all(a.flags.c_contiguous for a in arrays):
             self._move(array, gradient, moments, constants)
             return
-        flat = [a.reshape(-1) for a in arrays]
+        flat = [a.reshape(-1) for a in arrays]  # views, as all are contiguous
         for start in range(0, array.size, BLOCK):
-            p, g, *m = (a[start : start + BLOCK] for a in flat)
+            p, g, *m = (a[start : start + BLOCK] for a in flat)  # elementwise: where a block ends changes nothing
             self._move(p, g, m, constants)
 
 
@@ -119,12 +125,14 @@ class SGD(Optimizer):
 
     def init(self, layer):
         """Return the state before the first step: no velocity yet."""
-        return (layer.map(np.zeros_like),) if self.momentum else ()
+        return (layer.map(np.zeros_like),) if self.momentum else ()  # no velocities to keep without momentum
 
     def _leaves_other_rows_alone(self):
-        return not self.momentum
+        """Whether a row without a gradient stays as it is."""
+        return not self.momentum  # with it, velocities move rows that were not visited
 
     def _constants(self, of, count, rate):
+        """What is the same for all arrays of a step, in their dtype."""
         return of(self.momentum), of(rate)
 
     def _move(self, p, g, moments, constants):
@@ -132,9 +140,10 @@ class SGD(Optimizer):
         momentum, rate = constants
         if moments:
             (v,) = moments
+            # v <- momentum v + g, without Nesterov's look ahead
             v *= momentum
             v += g
-            g = v
+            g = v  # the state's own array: read below, not written
         p -= rate * g
 
 
@@ -183,29 +192,33 @@ class Adam(Optimizer):
         return layer.map(np.zeros_like), layer.map(np.zeros_like)
 
     def _leaves_other_rows_alone(self):
+        """Always: that is what makes this Adam lazy."""
         return True
 
     def _constants(self, of, count, rate):
+        """The same; learning rate and first correction are one factor."""
+        # 1 - beta^t, t = count + 1; m and v start at 0
         unbias1, unbias2 = (of(1 - beta ** (count + 1)) for beta in (self.beta1, self.beta2))
-        return of, of(rate) / unbias1, unbias2, of(rate * self.weight_decay)
+        return of, of(rate) / unbias1, unbias2, of(rate * self.weight_decay)  # rate / (1 - beta1^t): one factor for m
 
     def _move(self, p, g, moments, constants):
         """One array's step, with two temporaries."""
         of, rate, unbias2, shrink = constants
         m, v = moments
-        part = of(1 - self.beta1) * g
+        part = of(1 - self.beta1) * g  # the one temporary, used again and again
         m *= of(self.beta1)
-        m += part
+        m += part  # m <- beta1 m + (1 - beta1) g
         np.multiply(g, g, out=part)
         part *= of(1 - self.beta2)
         v *= of(self.beta2)
-        v += part
-        np.divide(v, unbias2, out=part)
+        v += part  # v <- beta2 v + (1 - beta2) g^2
+        np.divide(v, unbias2, out=part)  # Algorithm 1: the bias-corrected second moment
         np.sqrt(part, out=part)
-        part += of(self.epsilon)
+        part += of(self.epsilon)  # outside of the root, as in the paper
+        # a second temporary: `part` is wanted once more, for the decay
         moved = rate * m
         moved /= part
-        if shrink:
+        if shrink:  # AdamW: beside the gradient, so that v does not scale it
             np.multiply(p, shrink, out=part)
             p -= part
         p -= moved
@@ -245,9 +258,11 @@ class Clipped(Optimizer):
 
     def clipped(self, grads):
         """Return the gradients, shortened where they are longer than `length`; a length that is not finite stays."""
+        # zeros that are not stored add nothing
         values = [g.values if _are_rows(g) else g for g in grads.arrays().values()]
+        # of all arrays as one vector: the direction stays
         norm = float(np.sqrt(sum(float(np.vdot(v, v).real) for v in values)))
-        if not norm > self.length or not np.isfinite(norm):
+        if not norm > self.length or not np.isfinite(norm):  # written so that NaN passes, for the loop to name
             return grads
         factor = grads.dtype.type(self.length / norm)
         return grads.map(lambda g: replace(g, values=g.values * factor) if _are_rows(g) else g * factor)

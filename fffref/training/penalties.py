@@ -39,12 +39,12 @@ def forward_training(layer, x, settings, rng):
 
 @forward_training.register
 def _(layer: LeafFFF, x, settings, rng):
-    return layer.forward(x, settings.choices, rng)
+    return layer.forward(x, settings.choices, rng)  # soft, with noise and transpositions
 
 
 @forward_training.register
 def _(layer: MoE, x, settings, rng):
-    return layer.forward(x, rng)
+    return layer.forward(x, rng)  # rng is the noise on the scores
 
 
 # ---------------------------------------------------------------------- what is minimised beside the loss
@@ -75,13 +75,13 @@ def penalty(layer, tape, settings):
 def _(layer: LeafFFF, tape, settings):
     """Node entropy, on the logits, and leaf balance, on the mixture."""
     value, extra, of = 0, {}, layer.dtype.type  # weights in the layer's dtype: a float64 would widen all
-    if settings.entropy_weight:
+    if settings.entropy_weight:  # at 0, the pass is spared
         weight, smooth = of(settings.entropy_weight), settings.choices.smooth_step
         entropy, dlogit = losses.node_entropy(tape.logit, settings.entropy_reduction, smooth)
         value, extra["dlogit"] = weight * entropy, weight * dlogit  # (B, N)
     if settings.balance_weight:
         weight = of(settings.balance_weight)
-        balance, dmixture = losses.BALANCES[settings.balance](tape.mixture)
+        balance, dmixture = losses.BALANCES[settings.balance](tape.mixture)  # scalar, (B, L)
         value, extra["dmixture"] = value + weight * balance, weight * dmixture  # (B, L)
     return value, extra
 
@@ -98,7 +98,7 @@ def _(layer: MoE, tape, settings):
     if not settings.balance_weight:
         return 0, {}
     value, extra, weight = 0, {}, layer.dtype.type(settings.balance_weight)
-    for name in ("gates", "load") if tape.load is not None else ("gates",):
+    for name in ("gates", "load") if tape.load is not None else ("gates",):  # without noise there is no load
         balance, gradient = losses.expert_balance(getattr(tape, name))
         value, extra[f"d{name}"] = value + weight * balance, weight * gradient  # (B, E)
     return value, extra
@@ -110,6 +110,7 @@ def _(layer: MoE, tape, settings):
 @functools.singledispatch
 def options_used(model):
     """Return the special fields of `Recipe` that a model can use: of a record of layers, those of any layer."""
+    # a record's fields are in its dict; a number has none
     return set().union(*map(options_used, getattr(model, "__dict__", {}).values()))
 
 
@@ -166,13 +167,15 @@ def fitting(recipe, model):
     -------
     Recipe
     """
+    # defaults are the new recipe's own
     kept = {name: getattr(recipe, name) for name in recipe.changed() if name not in _idle(model, recipe)}
     return type(recipe)(**kept)
 
 
 def _idle(model, recipe):
-    unused = (CHOICES | PENALTIES | {"route_gradient"}) - options_used(model)
-    return [name for name in recipe.changed() if name in unused]
+    """Fields that a recipe sets and a model would ignore."""
+    unused = (CHOICES | PENALTIES | {"route_gradient"}) - options_used(model)  # of fields that only some layers can use
+    return [name for name in recipe.changed() if name in unused]  # defaults are never refused
 
 
 # ---------------------------------------------------------------------- the compiled form
@@ -191,11 +194,22 @@ def compiled(model):
     ValueError
         If it has none that can be trained.
     """
-    raise checks.InputError(f"fast training is for PathFFF, got {type(model).__name__}; leave Recipe.fast as False")
+    kinds = "PathFFF and LeafFFF"
+    raise checks.InputError(f"fast training is for {kinds}, got {type(model).__name__}; leave Recipe.fast as False")
 
 
 @compiled.register
 def _(layer: PathFFF):
     from ..fast import jit  # imported where needed: Numba takes its time
 
+    return jit(layer)
+
+
+@compiled.register
+def _(layer: LeafFFF):
+    from ..fast import jit
+    from ..fast.leaf import FastLeaf
+
+    forward_training.register(FastLeaf, forward_training.dispatch(LeafFFF))
+    penalty.register(FastLeaf, penalty.dispatch(LeafFFF))
     return jit(layer)

@@ -86,7 +86,8 @@ class Recipe:
     route_gradient : {None, "straight-through"}
         As in `Settings`; it concerns `PathFFF` only.
     fast : bool
-        Compiled forward and backward passes, for `PathFFF` only: `fffref.jit`.
+        Compiled forward and backward passes, `fffref.jit`: of `PathFFF`, and of `LeafFFF`, where smooth steps leave
+        leaves without mass.
 
     Raises
     ------
@@ -122,9 +123,10 @@ class Recipe:
             raise checks.InputError(
                 "the compiled backward pass has no route gradient; leave fast as False, or route_gradient out"
             )
+        # a schedule may be wrong at its end only
         start, _, _ = (self.at(progress) for progress in (0.0, 0.5, 1.0))  # each checks all that it holds
         # what came as NumPy's scalar is kept as Python's, so that JSON takes it; schedules see to their own
-        constant = {f.name for f in fields(self) if not callable(getattr(self, f.name))}
+        constant = {f.name for f in fields(self) if not callable(getattr(self, f.name))}  # of what is no schedule
         values = vars(start) | vars(start.choices)
         checks.settle(self, **{name: values[name] for name in constant & set(values)})
 
@@ -134,6 +136,7 @@ class Recipe:
 
     def changed(self):
         """Return the names of the fields that differ from those of `Recipe()`."""
+        # factories are called: two Adams are equal
         default = {f.name: f.default_factory() if f.default is dataclasses.MISSING else f.default for f in fields(self)}
         return [name for name, value in default.items() if getattr(self, name) != value]
 
@@ -143,6 +146,7 @@ class Recipe:
             temperature=schedule(self.temperature)(progress),
             noise=schedule(self.noise)(progress),
             straight_through=schedule(self.straight_through)(progress),
+            # no schedules: another function in mid-run would be another model
             smooth_step=self.smooth_step,
             transpose_prob=self.transpose_prob,
         )
@@ -166,6 +170,7 @@ def _fact(value):
     if dataclasses.is_dataclass(value):
         return {type(value).__name__: {f.name: _fact(getattr(value, f.name)) for f in fields(value)}}
     if callable(value):  # its repr would be an address, another in every process
+        # at 0, 0.1, ... 1: what a lambda does, told by its values
         return {"function": [float(value(tenth / 10)) for tenth in range(11)]}
     return value
 
@@ -189,6 +194,7 @@ def hardening(**changes):
     Recipe
     """
     settings = {
+        # the mixture ends close to a hard choice
         "batch_size": 256, "temperature": Geometric(1.0, 0.05), "noise": Linear(1.0, 0.0),
         "balance_weight": 3.0, "straight_through": Step(False, True, at=0.6), "optimizer": Adam(weight_decay=0.1),
     }  # fmt: skip
@@ -207,5 +213,6 @@ def paper1(**changes):
     -------
     Recipe
     """
-    settings = {"optimizer": SGD(), "learning_rate": 0.2, "batch_size": 256}
+    settings = {"optimizer": SGD(), "learning_rate": 0.2, "batch_size": 256}  # plain SGD at a constant rate
+    # h = 3, the sum over batch and nodes: as its text has it
     return Recipe(**settings | {"entropy_weight": 3.0, "entropy_reduction": "sum"} | changes)

@@ -27,7 +27,7 @@ class Linear:
         _settle(self, "start", "end")
 
     def __call__(self, progress):
-        return self.start + (self.end - self.start) * progress
+        return self.start + (self.end - self.start) * progress  # exactly start at 0
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Geometric:
             )
 
     def __call__(self, progress):
-        return self.start * (self.end / self.start) ** progress
+        return self.start * (self.end / self.start) ** progress  # start^(1 - p) end^p
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Step:
             raise checks.InputError(f"a step lies between 0 and 1, got {self.at}")
 
     def __call__(self, progress):
-        return self.before if progress < self.at else self.after
+        return self.before if progress < self.at else self.after  # at progress `at` it has happened
 
 
 @dataclass(frozen=True)
@@ -82,13 +82,15 @@ class OneCycle:
             raise checks.InputError(f"warmup must lie between 0 and 1, got {self.warmup}")
 
     def __call__(self, progress):
+        # half a cosine is flat at both ends: no jump of the rate where the pieces meet
         if progress < self.warmup:
-            return self.peak * (1 - math.cos(math.pi * progress / self.warmup)) / 2
-        return self.peak * (1 + math.cos(math.pi * (progress - self.warmup) / (1 - self.warmup))) / 2
+            return self.peak * (1 - math.cos(math.pi * progress / self.warmup)) / 2  # 0 -> peak
+        return self.peak * (1 + math.cos(math.pi * (progress - self.warmup) / (1 - self.warmup))) / 2  # peak -> 0
 
 
 def _settle(record, *names, check=checks.number):
     """Refuse what is no finite number; make Python's numbers of NumPy's, so that a recipe can be written down."""
+    # ends of a schedule may be negative: what it stands for is checked later
     checks.settle(record, **{name: check(name, getattr(record, name), "(-inf, inf)") for name in names})
 
 

@@ -54,6 +54,7 @@ class Supervised(Task):
     ANSWERS = "answers"  # the name of their field
 
     def __post_init__(self):
+        # not 1: something has to be trained on
         fraction = checks.number("validation_fraction", self.validation_fraction, "[0, 1)")
         checks.settle(self, validation_fraction=fraction)
         if self.validation is not None:
@@ -70,6 +71,7 @@ class Supervised(Task):
         """Refuse samples or answers that do not fit the model or are not finite."""
         parts = {"": (self.x, self.answers)} | ({} if self.validation is None else {"validation ": self.validation})
         for part, (x, answers) in parts.items():
+            # (n, n_in); NaN would show as a loss, epochs later
             checks.finite(f"{part}x", checks.array(f"{part}x", x, (None, model.n_in), model.dtype))
             self.check_answers(part, answers, len(x), model)
 
@@ -78,7 +80,8 @@ class Supervised(Task):
         x, answers, watched = np.asarray(self.x), np.asarray(self.answers), self.validation
         if watched is None:
             order = rng.permutation(len(x))  # held-out samples come first, the others stay in this order
-            n_held = round(self.validation_fraction * len(x))
+            n_held = round(self.validation_fraction * len(x))  # may be 0; refused below unless validation is given
+            # what is kept stays shuffled, which is no matter: every epoch shuffles again
             held, kept = order[:n_held], order[n_held:]
             watched, x, answers = (x[held], answers[held]), x[kept], answers[kept]
         if len(x) == 0 or len(watched[0]) == 0:
@@ -100,7 +103,7 @@ class Supervised(Task):
 
     def steps(self, batch_size):
         """Return as few batches as hold all samples."""
-        return -(-len(self.x) // batch_size)
+        return -(-len(self.x) // batch_size)  # rounded up
 
     def batches(self, batch_size, rng):
         """Yield samples and answers in a random order, in batches whose sizes differ by one at most."""
@@ -111,6 +114,7 @@ class Supervised(Task):
     def objective(self, model, batch, settings, rng):
         """Return loss and gradients of a batch."""
         x, answers = batch
+        # no dx: this model is the first layer
         loss, grads, _ = regularised(model, x, lambda y: self.loss(y, answers), settings, rng)
         return loss, grads
 
@@ -211,7 +215,7 @@ def regularised(layer, x, loss, settings, rng=None, input_gradient=False):
     y, tape = forward_training(layer, x, settings, rng)  # (B, I) -> (B, O)
     value, dy = loss(y)  # dy (B, O)
     further, extra = penalty(layer, tape, settings)  # its gradients enter the backward pass where they arise
-    return value + further, *layer.backward(tape, dy, **extra, input_gradient=input_gradient)
+    return value + further, *layer.backward(tape, dy, **extra, input_gradient=input_gradient)  # loss, grads, dx
 
 
 def objective(layer, x, labels, settings=None, rng=None, input_gradient=False):
@@ -239,7 +243,7 @@ def objective(layer, x, labels, settings=None, rng=None, input_gradient=False):
 
 def digest(array):
     """Return a SHA-256 of an array's dtype, shape and contents."""
-    array = np.ascontiguousarray(array)
-    sha = hashlib.sha256(f"{array.dtype.str} {array.shape}".encode())
+    array = np.ascontiguousarray(array)  # the digest is of values in C order, not of a layout
+    sha = hashlib.sha256(f"{array.dtype.str} {array.shape}".encode())  # bytes alone would not tell (2, 3) from (3, 2)
     sha.update(array.reshape(-1).view(np.uint8))  # without a copy
     return sha.hexdigest()

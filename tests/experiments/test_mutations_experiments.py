@@ -9,7 +9,7 @@ import tempfile
 from dataclasses import replace
 from types import SimpleNamespace
 
-from mutants import near, tests_of
+from mutants import make_tests, near
 
 from fffref import datasets, training
 from fffref.experiments import variants
@@ -135,4 +135,4 @@ FAULTS = {
     "a lead is a rival's": ("recorded", "mean(rows) - mean(rival)", "mean(rival) - mean(rows)"),
 }  # fmt: skip
 
-test_the_source_as_it_is_passes, test_a_planted_fault_is_found = tests_of(globals(), FAULTS)
+test_the_source_as_it_is_passes, test_a_planted_fault_is_found = make_tests(globals(), FAULTS)

@@ -80,7 +80,7 @@ def test_training_may_be_compiled(rng):
     for name, array in plain.arrays().items():
         np.testing.assert_allclose(getattr(compiled, name), array, rtol=1e-6, atol=1e-9)
     with pytest.raises(ValueError, match="PathFFF"):
-        training.train(cases.make("LeafFFF", rng), task, training.Recipe(fast=True), progress=False)
+        training.train(cases.make("DenseFF", rng), task, training.Recipe(fast=True), progress=False)
 
 
 # ---------------------------------------------------------------------- tapes: every field is checked

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from fffref import DenseFF, algorithms, datasets, training
 from fffref.layers import lookup_tables
-from fffref.layers.maddness import LEAVES, Maddness, best_split, bucket_means, encode, learn_tree, refine, squared_error
+from fffref.layers.hash_trees import best_split, bucket_means, encode, learn_tree, refine, squared_error
+from fffref.layers.maddness import LEAVES, Maddness
 
 
 def learned(rng, n=60, D=7, M=3, codebooks=2, dtype=np.float64, whole=False):

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import cases
 import numpy as np
 import pytest
-from mutants import near, tests_of
+from mutants import make_tests, near
 
 from fffref import algorithms, gradcheck
 
@@ -118,4 +118,4 @@ FAULTS = {
     "an index too far": ("tapes", "index.max() < n)", "index.max() <= n)"),
 }  # fmt: skip
 
-test_the_source_as_it_is_passes, test_a_planted_fault_is_found = tests_of(globals(), FAULTS)
+test_the_source_as_it_is_passes, test_a_planted_fault_is_found = make_tests(globals(), FAULTS)

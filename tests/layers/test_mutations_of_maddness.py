@@ -1,31 +1,42 @@
 """Faults planted in MADDNESS and its tables, one at a time, each found."""
 
 import numpy as np
-from mutants import near, tests_of
+from mutants import make_tests, near
 
 from fffref import algorithms
 
 
-def verify_maddness(module):
+def verify_hash_trees(module):
     """Codes against the recursion, ties included; the best split; the refined prototypes against the means."""
     rng = np.random.default_rng(0)
-    A, B = rng.integers(-2, 3, (80, 6)).astype(float), rng.standard_normal((6, 2))
-    learned = module.Maddness.learn(A, B, 2)
-    trees = list(zip(learned.split_column, learned.threshold, strict=True))
-    codes = learned.encode(A)
+    A, parts = rng.integers(-2, 3, (80, 6)).astype(float), [np.arange(3), np.arange(3, 6)]
+    trees = [module.learn_tree(A[:, columns]) for columns in parts]
+    trees = [(columns[splits], threshold) for columns, (splits, threshold) in zip(parts, trees, strict=True)]
+    split_column, threshold = (np.stack(arrays) for arrays in zip(*trees, strict=True))
+    codes = module.encode(A, split_column, threshold)
     assert codes.tolist() == [[algorithms.MADDNESSHASH(row, *tree) for tree in trees] for row in A]
     ties = A.copy()
-    ties[:, learned.split_column[0, 0]] = learned.threshold[0, 0]
-    assert learned.encode(ties)[:, 0].tolist() == [algorithms.MADDNESSHASH(row, *trees[0]) for row in ties]
+    ties[:, split_column[0, 0]] = threshold[0, 0]
+    found = module.encode(ties, split_column, threshold)[:, 0]
+    assert found.tolist() == [algorithms.MADDNESSHASH(row, *trees[0]) for row in ties]
     near(module.best_split(np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 9.0], [1.0, 9.0]]), 0)[0], 54)
     rows = np.array([[0.0, 5.0], [1.0, 5.0], [4.0, -5.0], [5.0, -5.0]])
     near(module.best_split(rows, 0)[0], 1.0), near(module.best_split(rows, 0)[1], 2.5)
     assert module.learn_tree(np.repeat(rows, 3, 0)[:, ::-1])[0][0] in (0, 1)
     wide = np.column_stack([rng.normal(0, 0.1, 40), np.repeat([0.0, 9.0], 20)])
     assert module.learn_tree(wide)[0][0] == 1
-    means = module.Maddness.learn(A, B, 2, ridge=np.inf)
-    errors = [((A - sum(m.prototype[c, codes[:, c]] for c in range(2))) ** 2).sum() for m in (learned, means)]
+    means = module.bucket_means(A, codes, parts)
+    fitted = module.refine(A, codes, means, 1.0)
+    errors = [((A - sum(p[c, codes[:, c]] for c in range(2))) ** 2).sum() for p in (fitted, means)]
     assert errors[0] < errors[1]
+
+
+def verify_maddness(module):
+    """Sums of table entries against prototypes times B, and against the trees as layers."""
+    rng = np.random.default_rng(0)
+    A, B = rng.integers(-2, 3, (80, 6)).astype(float), rng.standard_normal((6, 2))
+    learned = module.Maddness.learn(A, B, 2)
+    codes = learned.encode(A)
     near(learned.scan(codes, exact=True), sum(learned.prototype[c, codes[:, c]] for c in range(2)) @ B)
     near(sum(learned.as_leaf_fff(c).forward_hard(A) for c in range(2)), learned.scan(codes, exact=True))
     sixteen = np.arange(16.0)[:, None] * np.ones((1, 2))
@@ -57,11 +68,11 @@ def verify_lookup_tables(module):
 
 
 FAULTS = {
-    "a tie goes left in MADDNESS": ("maddness", "A[:, split_column[:, level]] >= threshold", "A[:, split_column[:, level]] > threshold"),
-    "rows part at equal values": ("maddness", "x[:-1] < x[1:]", "x[:-1] <= x[1:]"),
-    "the widest split is the best": ("maddness", "at = parts[errors.argmin()]", "at = parts[errors.argmax()]"),
-    "a level takes the worst column": ("maddness", "best = min(candidates", "best = max(candidates"),
-    "prototypes are fitted, not the rest": ("maddness", "G.T @ (A - G @ means)", "G.T @ A"),
+    "a tie goes left in MADDNESS": ("hash_trees", "A[:, split_column[:, level]] >= threshold", "A[:, split_column[:, level]] > threshold"),
+    "rows part at equal values": ("hash_trees", "x[:-1] < x[1:]", "x[:-1] <= x[1:]"),
+    "the widest split is the best": ("hash_trees", "at = parts[errors.argmin()]", "at = parts[errors.argmax()]"),
+    "a level takes the worst column": ("hash_trees", "best = min(candidates", "best = max(candidates"),
+    "prototypes are fitted, not the rest": ("hash_trees", "G.T @ (A - G @ means)", "G.T @ A"),
     "a node's bias has the threshold's sign": ("maddness", "node_bias=-self.threshold", "node_bias=self.threshold"),
     "averages keep their bias": ("lookup_tables", " - np.log2(size) / 4", ""),
     "averages are rounded down": ("lookup_tables", "entries = ((a + b + 1) >> 1)", "entries = ((a + b) >> 1)"),
@@ -69,4 +80,4 @@ FAULTS = {
     "an average overflows": ("lookup_tables", "entries[0::2].astype(np.uint16), entries[1::2].astype(np.uint16)", "entries[0::2], entries[1::2]"),
 }  # fmt: skip
 
-test_the_source_as_it_is_passes, test_a_planted_fault_is_found = tests_of(globals(), FAULTS)
+test_the_source_as_it_is_passes, test_a_planted_fault_is_found = make_tests(globals(), FAULTS)

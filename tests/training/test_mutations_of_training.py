@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 import cases
 import numpy as np
 import pytest
-from mutants import gradients_hold, near, tests_of
+from mutants import gradients_hold, make_tests, near
 
 from fffref import training
 from fffref.formats import checkpoints
@@ -276,4 +276,4 @@ FAULTS = {
     "a folder is taken for a file": ("loop", "if checkpoint.is_dir():", "if False:"),
 }  # fmt: skip
 
-test_the_source_as_it_is_passes, test_a_planted_fault_is_found = tests_of(globals(), FAULTS)
+test_the_source_as_it_is_passes, test_a_planted_fault_is_found = make_tests(globals(), FAULTS)

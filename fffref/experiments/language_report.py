@@ -1,0 +1,119 @@
+"""The report of the language experiment, in Markdown: the gate, each arm at its best, the search, the verdicts."""
+
+import numpy as np
+
+from .. import checks
+from .language_arms import ARMS, GATE, PUBLISHED, RATES, RIVALS, TOLERANCE, best
+
+
+def expect_one_setting(results):
+    """Refuse results of several texts, numbers of steps or batch sizes: their losses cannot be compared."""
+    settings = {(row["text"], row["steps"], row["batch_size"]) for row in results}
+    if len(settings) != 1:
+        raise checks.InputError(
+            f"the results must be of one text, number of steps and batch size, got {sorted(settings)}"
+        )
+
+
+def markdown(results, n_gram=None):
+    """Return the whole report.
+
+    Parameters
+    ----------
+    results : list of dict
+        Of `language.execute`, of one setting.
+    n_gram : float, optional
+        Loss of an n-gram on the same held-out text, to print beside.
+
+    Returns
+    -------
+    str
+    """
+    return "\n\n".join((_gate(results), _table(results, n_gram), _search(results), _verdicts(results))) + "\n"
+
+
+def _chosen(results):
+    """By arm: the rows of its best rate and initial values, all seeds."""
+    return {
+        arm: [r for r in results if (r["arm"], r["learning_rate"], r["initial"]) ==
+              (arm, row["learning_rate"], row["initial"])]
+        for arm, row in best(results).items()
+    }  # fmt: skip
+
+
+def _losses(rows):
+    """Their losses on held-out text, (seeds,)."""
+    return np.array([row["validation_loss"] for row in rows])
+
+
+def _spread(values):
+    """Mean, and standard deviation if there are several."""
+    return f"{values.mean():.3f}" + (f" ± {values.std(ddof=1):.3f} ({len(values)})" if len(values) > 1 else " (1)")
+
+
+def _gate(results):
+    """The gate with nanoGPT's values and rate, and with what suits our form of the model best."""
+    lines = [f"Gate: {GATE} should reach the published {PUBLISHED} ± {TOLERANCE} nats a character."]
+    # nanoGPT's setting: is the harness right at all?
+    theirs = [r for r in results if r["arm"] == GATE and r["initial"] == "normal" and r["learning_rate"] == RATES[0]]
+    for what, rows in (("nanoGPT's values and rate", theirs), ("its own best", _chosen(results).get(GATE))):
+        if not rows:
+            lines.append(f"* With {what}: not recorded yet.")
+            continue
+        loss = _losses(rows).mean()
+        # the published loss is of another seed and another machine
+        verdict = "reached" if abs(loss - PUBLISHED) <= TOLERANCE else "better" if loss < PUBLISHED else "MISSED"
+        lines.append(
+            f"* With {what} ({rows[0]['initial']}, {rows[0]['learning_rate']:g}): {_spread(_losses(rows))}, {verdict}."
+        )
+    return "\n".join([lines[0], "", *lines[1:]])
+
+
+def _table(results, n_gram):
+    """A line an arm, at its best and with all of its seeds; the n-gram below."""
+    lines = [
+        "| FF layer | stored | engaged | loss, mean ± deviation (seeds) | soft | rate | initial | ends used, by layer "
+        "| ms a step |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for arm, rows in _chosen(results).items():
+        row = rows[0]
+        soft = "-" if row["soft_loss"] is None else f"{np.mean([r['soft_loss'] for r in rows]):.3f}"
+        lines.append(
+            f"| {arm} | {row['neurons_stored']} | {row['neurons_engaged']} | {_spread(_losses(rows))} | {soft} | "
+            f"{row['learning_rate']:g} | {row['initial']} | {', '.join(map(str, row['leaves_used']))} | "
+            f"{1e3 * np.median([r['step_seconds'] for r in rows]):.0f} |"
+        )
+    if n_gram is not None:
+        lines.append(f"| 5-gram, Witten-Bell, no network | | | {n_gram:.3f} | - | - | - | - | - |")
+    return "\n".join(lines)
+
+
+def _search(results):
+    """A line a trial: how much rate and initial values matter."""
+    lines = ["Every arm's search, at seed 0:", "", "| FF layer | initial | rate | loss |", "|---|---|---|---|"]
+    lines += [
+        f"| {arm} | {row['initial']} | {row['learning_rate']:g} | {row['validation_loss']:.3f} |"
+        for arm in ARMS
+        for row in sorted(
+            (r for r in results if r["arm"] == arm and r["seed"] == 0), key=lambda r: (r["initial"], r["learning_rate"])
+        )
+    ]
+    return "\n".join(lines)
+
+
+def _verdicts(results):
+    """A line a tree: how far it is from its rival, and how far on the way from no FF layer to the widest."""
+    chosen = _chosen(results)
+    mean = {arm: _losses(rows).mean() for arm, rows in chosen.items()}
+    lines = ["Against the dense layer of the engaged size (below 0: the tree is better), and the share of the way from "
+             "no FF layer to dense 512:", ""]  # fmt: skip
+    for arm, rival in RIVALS.items():
+        if arm in mean and rival in mean:
+            way = ""
+            if "none" in mean and GATE in mean:
+                # 0 % is no layer at all, 100 % is dense 512
+                way = f"; {(mean['none'] - mean[arm]) / (mean['none'] - mean[GATE]):.0%} of the way"
+            seeds = f"{len(chosen[arm])} and {len(chosen[rival])} seeds"
+            lines.append(f"* {arm} less {rival}: {mean[arm] - mean[rival]:+.3f} nat ({seeds}){way}")
+    return "\n".join(lines)
