@@ -34,9 +34,9 @@ LOOK = r"""
     wrong: all("[data-mml-node=merror]").map(start),
     raw: raw.map(start),
     images: all("img").filter((image) => !(image.complete && image.naturalWidth > 0)).map((image) => image.src),
-    untold: all("img").filter(({ alt }) => !/[a-z]{2} [a-z]/i.test(alt) || /[0-9a-f]{16}/.test(alt))
+    untold: all("img:not(.toggler)").filter(({ alt }) => alt.length < 10 || /[0-9a-f]{16}|^\S+$/.test(alt))
       .map((image) => image.src),
-    pipes: all("article :not(pre, code, script)").flatMap((node) => [...node.childNodes])
+    pipes: all("article :not(pre, code, pre *, code *, script)").flatMap((node) => [...node.childNodes])
       .filter((node) => node.nodeType === 3 && node.data.includes("|---")).map(start),
     empty: all("table").filter((table) => !table.querySelector("tr td")).map(start),
     open: all(".tag_solution :is(.cell_input, .cell_output)")
