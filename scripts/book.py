@@ -36,6 +36,7 @@ PARTS = (
     "LICENSE",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
+    "CITATION.cff",
     "docs",
     "notebooks",
     "benchmarks",
@@ -95,6 +96,8 @@ def gather(source):
         notebook.write_text(notebook.read_text().replace("(../docs/index.md)", "(../index.md)"))
     (source / "command-line.md").write_text(command_line_page())
     (source / "port-it.md").write_text(port_page((source / "docs" / "port-it.md").read_text()))
+    guide = source / "README.md"
+    guide.write_text(guide.read_text().replace("(docs/port-it.md)", "(port-it.md)"))
     results = source / "benchmarks" / "results"
     for page in results.rglob("*.md"):
         name = page.relative_to(results).with_suffix("").as_posix()

@@ -15,6 +15,7 @@ FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync "
     "--no-first-run --no-default-browser-check --disable-dev-shm-usage --hide-scrollbars --remote-debugging-pipe"
 ).split()
+KEYS = {"Tab": 9, "Enter": 13, " ": 32, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40, "Delete": 46}
 SECONDS = 120  # until an answer is given up
 
 
@@ -99,6 +100,28 @@ class Browser:
         )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
+
+    def key(self, name, shift=False):
+        """Press a key and let it go."""
+        code = KEYS.get(name, 0)
+        text = {"text": name} if len(name) == 1 else {}
+        for kind in ("keyDown", "keyUp"):
+            self.call(
+                "Input.dispatchKeyEvent", type=kind, key=name, windowsVirtualKeyCode=code, modifiers=8 * shift, **text
+            )
+            text = {}
+
+    def fingers(self, there):
+        """Have a screen that is touched, or not."""
+        self.call("Emulation.setTouchEmulationEnabled", enabled=there)
+
+    def touch(self, x, y, dx=0, dy=0):
+        """Touch a place of the window, move the finger so far, lift it."""
+        self.call("Input.dispatchTouchEvent", type="touchStart", touchPoints=[{"x": x, "y": y}])
+        for part in (i / 20 for i in range(1, 21) if dx or dy):
+            at = {"x": x + part * dx, "y": y + part * dy}
+            self.call("Input.dispatchTouchEvent", type="touchMove", touchPoints=[at])
+        self.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
 
     def _until(self, wanted, what):
         """Read messages until one is wanted, keep the events among the others."""

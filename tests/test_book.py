@@ -34,10 +34,36 @@ LOOK = r"""
     wrong: all("[data-mml-node=merror]").map(start),
     raw: raw.map(start),
     images: all("img").filter((image) => !(image.complete && image.naturalWidth > 0)).map((image) => image.src),
+    untold: all("img:not(.toggler)").filter(({ alt }) => alt.length < 10 || /[0-9a-f]{16}|^\S+$/.test(alt))
+      .map((image) => image.src),
+    pipes: all("article :not(pre, code, pre *, code *, script)").flatMap((node) => [...node.childNodes])
+      .filter((node) => node.nodeType === 3 && node.data.includes("|---")).map(start),
+    empty: all("table").filter((table) => !table.querySelector("tr td")).map(start),
+    open: all(".tag_solution :is(.cell_input, .cell_output)")
+      .filter((part) => !part.closest("details:not([open])")).map(start),
     wide: document.documentElement.scrollWidth - innerWidth,
   };
 })()
 """
+
+
+# Code whose lines have at most 88 columns, and which cannot be read without scrolling.
+CUT = """
+[...document.querySelectorAll(".cell_input pre")]
+  .filter((code) => Math.max(...code.textContent.split("\\n").map((line) => line.length)) <= 88)
+  .filter((code) => [code, code.parentElement].some((box) => box.scrollWidth > box.clientWidth))
+  .map((code) => code.textContent.slice(0, 60))
+"""
+COMPLAINTS = {
+    "plain": "formula not rendered (plain)",
+    "wrong": "formula not rendered (wrong)",
+    "raw": "formula not rendered (raw)",
+    "images": "image not loaded",
+    "untold": "image without a text that says what it shows",
+    "pipes": "table shown as text",
+    "empty": "table without a row",
+    "open": "solution not folded",
+}
 
 
 class Page(html.parser.HTMLParser):
@@ -94,9 +120,8 @@ def looking(window, folder, path):
     window.open(path.as_uri())
     seen = window.evaluate(LOOK)
     where = path.relative_to(folder)
-    for kind in ("plain", "wrong", "raw"):
-        yield from (f"{where}: formula not rendered ({kind}): {text}" for text in seen[kind])
-    yield from (f"{where}: image not loaded: {image}" for image in seen["images"])
+    for kind, complaint in COMPLAINTS.items():
+        yield from (f"{where}: {complaint}: {text}" for text in seen[kind])
     if seen["wide"] > 0:
         yield f"{where}: {seen['wide']} pixels wider than the window"
     yield from (f"{where}: {complaint}" for complaint in complaints(window.events))
@@ -128,7 +153,7 @@ def folder(tmp_path_factory):
 def window():
     """A browser, the size of a phone: what fits there fits anywhere."""
     with browser.Browser() as window:
-        window.resize(390, 844)
+        window.resize(360, 740)
         yield window
 
 
@@ -146,7 +171,6 @@ def test_every_notebook_is_there_with_its_question(folder):
         page = (folder / "notebooks" / f"{path.stem}.html").read_text()
         source = path.read_text()
         assert page.count("<details") >= source.count('"hide-cell"') + source.count('"hide-input"') > 0
-        assert "|---|" not in page  # solutions are folded away
 
 
 def test_every_public_name_of_every_module_is_there(folder):
@@ -173,6 +197,33 @@ def test_every_page_is_whole_in_a_browser(folder, window):
 
 
 @needs_browser
+def test_code_of_notebooks_is_not_cut(folder, window):
+    window.resize(1280, 800)
+    try:
+        pages = sorted((folder / "notebooks").glob("[0-9]*.html"))
+        found = [f"{path.name}: {code}" for path in pages for code in cut(window, path)]
+    finally:
+        window.resize(360, 740)
+    assert pages and found == []
+
+
+def cut(window, path):
+    """Beginnings of the cells that are cut."""
+    window.open(path.as_uri())
+    return window.evaluate(CUT)
+
+
+@needs_browser
+def test_code_that_is_cut_is_found(window, tmp_path):
+    page = tmp_path / "page.html"
+    code = f"<pre style='width: 20em; overflow: auto'>{'x' * 88}\n{'y' * 8}</pre>"
+    page.write_text(f"<div class=cell_input>{code}</div>")
+    assert cut(window, page) == ["x" * 60]
+    page.write_text(page.read_text().replace("x" * 88, "x" * 89))
+    assert cut(window, page) == []  # longer lines may be
+
+
+@needs_browser
 def test_formulas_and_figures_are_where_they_are_expected(folder, window):
     window.open((folder / "notebooks" / "01-soft-trees.html").as_uri())
     assert window.evaluate(LOOK)["formulas"] >= 10
@@ -188,6 +239,7 @@ def test_the_search_finds_without_a_server(folder, window):
 
 
 WHOLE = "<!doctype html><title>A page</title><body><p id='here'>Text, <a href='#here'>a link</a></p>"
+DOT = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"
 BROKEN = {
     "no title": WHOLE.replace("A page", ""),
     "broken link": f"{WHOLE}<a href='nowhere.html'>away</a>",
@@ -197,6 +249,10 @@ BROKEN = {
     "exception": f"{WHOLE}<script>undefined.f()</script>",
     "console error": f"{WHOLE}<script>console.error('oh')</script>",
     "request to http": f"{WHOLE}<script>new Image().src = 'https://example.invalid/x.png'</script>",
+    "says what it shows": f"{WHOLE}<img alt='../_images/0123456789abcdef0123.png' src='{DOT}'>",
+    "table shown as text": f"{WHOLE}<article><p>|a|b|\n|---|---|</p></article>",
+    "table without a row": f"{WHOLE}<table><tr><th>a</th></tr></table>",
+    "solution not folded": f"{WHOLE}<div class=tag_solution><details></details><p class=cell_output>42</p></div>",
     "rendered (raw)": rf"{WHOLE}<p>so \(x^2\) it is</p>",
     "rendered (raw): so $": f"{WHOLE}<p>so $x^2$ it is</p>",
     "rendered (plain)": f"{WHOLE}<span class='math'>x^2</span>",

@@ -13,8 +13,8 @@ from .transformer import Block, Transformer
 KINDS = ("dense", "path", "leaf", "moe", "none")
 INITIAL = ("uniform", "normal")
 # Deviation of the words, None for 1/sqrt(H), and weight of the norm behind the embedding. With weight 1, what a new
-# block adds is a few per cent of the stream, and learns slowly: dense 512 then ends at 1.97 nat (normal, rate 1e-3; 1.87
-# as here) and 1.80 (uniform, 3e-3; 1.74 as here). 0.03 is as long as nanoGPT's stream, a word and a position of 0.02.
+# block adds is a few per cent of the stream, and learns slowly: dense 512 then ends at 1.97 nat (normal, rate 1e-3;
+# 1.87 as here) and 1.80 (uniform, 3e-3; 1.74 as here). 0.03 makes the stream as long as nanoGPT's at its start.
 STREAM = {"uniform": (None, 0.1), "normal": (0.02, 0.03)}
 
 
