@@ -7,7 +7,10 @@ import sys
 ROOT = pathlib.Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
+from numba.core.extending import _Intrinsic  # noqa: E402
+
 import fffref  # noqa: E402
+from fffref.fast import instructions  # noqa: E402
 
 project, author, release = "fffref", "The fffref founders", fffref.__version__
 copyright = author
@@ -74,7 +77,15 @@ def escaped(line):
     return re.sub(r"(`[^`]+`)(?=\w)", r"\1\\ ", "".join(parts))
 
 
+def show_intrinsics():
+    """Numba's intrinsics are objects, which autodoc takes for data; in their places it gets the functions they hold."""
+    for name, thing in list(vars(instructions).items()):
+        if isinstance(thing, _Intrinsic):
+            setattr(instructions, name, thing._defn)
+
+
 def setup(app):
     """Formulas as SVG: fonts from another folder are refused by some browsers when the page is on disk."""
+    show_intrinsics()
     app.config.mathjax_path = "mathjax/tex-svg.js"
     app.connect("autodoc-process-docstring", plain_text, priority=400)  # before napoleon

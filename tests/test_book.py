@@ -233,7 +233,7 @@ def test_formulas_and_figures_are_where_they_are_expected(folder, window):
 @needs_browser
 def test_the_search_finds_without_a_server(folder, window):
     window.open((folder / "search.html").as_uri() + "?q=entropy")
-    found = """document.querySelector('#search-results a[href*="fffref.losses"]')"""
+    found = """document.querySelector('#search-results a[href*="fffref.training.losses"]')"""
     window.evaluate(f"new Promise((done) => {{ (function look() {{ {found} ? done() : setTimeout(look, 50); }})(); }})")
     assert list(complaints(window.events)) == []
 
