@@ -71,6 +71,6 @@ def _pack(figure, text, beginning):
     """Write a figure for slides."""
     words = "-".join(re.findall(r"[a-z0-9]+", text.lower())[:6])
     path = pathlib.Path(f"{beginning}-{words}")
-    path.parent.mkdir(parents=True, exist_ok=True)
     for kind, metadata in {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.items():
-        figure.savefig(path.with_name(f"{path.name}.{kind}"), bbox_inches="tight", metadata=metadata)
+        with files.replacing(path.with_name(f"{path.name}.{kind}")) as temporary:
+            figure.savefig(temporary, format=kind, bbox_inches="tight", metadata=metadata)
