@@ -22,8 +22,9 @@ from .carving_inputs import SMALL, prepared
 SHARES = (0.5, 0.25, 0.12, 0.06)
 TREE, SAME, ORACLE = "tree", "same neurons for every input", "oracle of each input"
 TUNED = {"tree, leaves tuned": TREE, "same neurons, tuned": SAME}  # what they begin with
-RIDGE, ROUNDS = 0.1, 3
-RECIPE = training.Recipe(epochs=6, batch_size=128, learning_rate=OneCycle(1e-3))
+RIDGE, ROUNDS = 0.1, 2
+RECIPE = training.Recipe(epochs=6, batch_size=128, learning_rate=OneCycle(1e-3))  # of leaves that are trained further
+SCRATCH = replace(RECIPE, epochs=12, learning_rate=OneCycle(3e-3))
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Run:
     def key(self):
         """Return a digest of what makes this run this run."""
         facts = {name: value for name, value in vars(self).items() if name != "folder"}
-        facts |= {"ridge": RIDGE, "rounds": ROUNDS, "recipe": RECIPE.facts()}
+        facts |= {"ridge": RIDGE, "rounds": ROUNDS, "recipe": RECIPE.facts(), "scratch": SCRATCH.facts()}
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
@@ -82,7 +83,8 @@ def carving_for(rows, run, depth, **options):
     width = leaf_width_for(run.share, layer.n_in, layer.n_out, layer.width, depth)
     if options.get("parted"):
         width = min(width, layer.width // 2**depth)
-    return Carving(depth, width, ROUNDS, RIDGE, **options)
+    rounds = 1 if options.get("parted") else ROUNDS  # an assignment of all neurons takes seconds
+    return Carving(depth, width, rounds, RIDGE, **options)
 
 
 def budget(rows, run):
@@ -120,7 +122,7 @@ def _oracle(rows, run):
 
 
 def _scratch(rows, run):
-    return controls.from_scratch(rows, carving_for(rows, run, 0).leaf_width, RECIPE, run.seed)
+    return controls.from_scratch(rows, carving_for(rows, run, 0).leaf_width, SCRATCH, run.seed)
 
 
 ARMS = {

@@ -18,7 +18,7 @@ from . import carving_texts as texts
 SMALL = "small"  # a model that is drawn, not read
 KNOWN = {"53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db": "all-MiniLM-L6-v2"}
 BATCH = 32  # passages
-JUDGED = 150  # passages of each text
+JUDGED = 100  # passages of each text
 
 
 class Judged(NamedTuple):
