@@ -2,11 +2,7 @@
 
 import numpy as np
 
-from .. import checks
 from . import shared
-from .fill_mask import _ids, _tokenizer
-
-LONGEST = 256  # tokens of a sentence, where the folder does not say another number
 
 
 def add(commands):
@@ -38,12 +34,15 @@ examples:
 def run(arguments):
     """Embed, and print how near the sentences are to each other."""
     from .. import files
+    from ..models import sentences
     from ..models.encoder import Encoder
 
     folder = files.path_of(arguments.folder)
-    tokenizer = _tokenizer(folder / "tokenizer.json")
+    tokenizer = sentences.tokenizer(folder / "tokenizer.json")
     encoder = Encoder.load(folder).compiled(arguments.threads)
-    ids, mask, cut = tokens(tokenizer, arguments.text, longest(folder, encoder.config.max_position_embeddings))
+    most = sentences.longest(folder, encoder.config.max_position_embeddings)
+    rows, cut = sentences.tokens(tokenizer, arguments.text, most)
+    ids, mask = sentences.padded(rows)
     vectors = encoder.embed(ids, mask)
     if arguments.out:
         with files.replacing(arguments.out) as temporary, open(temporary, "wb") as file:
@@ -51,37 +50,8 @@ def run(arguments):
     if not arguments.json:
         print(_text(arguments.text, vectors, cut))
     rows = zip(arguments.text, mask.sum(1).tolist(), vectors.tolist(), strict=True)
-    sentences = [{"text": text, "tokens": count, "embedding": vector} for text, count, vector in rows]
-    return shared.finish(arguments, {"sentences": sentences, "cut": cut})
-
-
-def longest(folder, positions):
-    """How many tokens of a sentence the model takes: what sentence_bert_config.json says, if it is there."""
-    from ..formats.bert import read_json
-
-    path = folder / "sentence_bert_config.json"
-    said = read_json(path).get("max_seq_length") if path.exists() else LONGEST
-    return min(positions, said if isinstance(said, int) and said > 0 else LONGEST)
-
-
-def tokens(tokenizer, texts, most):
-    """Return token ids and mask, (B, S) each, padded to the longest; and the numbers of the sentences that were cut."""
-    rows, cut = [], []
-    for number, text in enumerate(texts):
-        row = _ids(tokenizer, text)
-        if len(row) > most:
-            cut.append(number)
-            row = [*row[: most - 1], row[-1]]  # the last token marks the end
-        rows.append(row)
-    if not all(rows):
-        raise checks.InputError(
-            f"sentence {rows.index([])} has no token; tokenizer.json adds none, and the text has none"
-        )
-    ids = np.zeros((len(rows), max(map(len, rows))), np.intp)
-    mask = np.zeros(ids.shape, np.int8)
-    for number, row in enumerate(rows):
-        ids[number, : len(row)], mask[number, : len(row)] = row, 1
-    return ids, mask, cut
+    told = [{"text": text, "tokens": count, "embedding": vector} for text, count, vector in rows]
+    return shared.finish(arguments, {"sentences": told, "cut": cut})
 
 
 def _text(texts, vectors, cut):

@@ -3,6 +3,7 @@
 import numpy as np
 
 from .. import checks
+from ..models import sentences
 from . import shared
 
 MASKS = ("[MASK]", "<mask>")  # as BERT's tokenizers write it, and as crammedBERT's do
@@ -45,7 +46,7 @@ def run(arguments):
     from ..models.bert import Bert
 
     folder = files.path_of(arguments.folder)
-    tokenizer = _tokenizer(folder / "tokenizer.json")
+    tokenizer = sentences.tokenizer(folder / "tokenizer.json")
     ids, masks = _encoded(tokenizer, arguments.text)
     bert = Bert.load(folder, fast=not arguments.reference, threads=arguments.threads)
     top = checks.integer("--top", arguments.top, 1, bert.vocabulary)
@@ -62,30 +63,6 @@ def run(arguments):
     return shared.finish(arguments, {"text": arguments.text, "tokens": len(ids), "masks": report})
 
 
-def _tokenizer(path):
-    """The tokenizer of a file; InputError says what is missing."""
-    from ..formats import safetensors
-
-    try:
-        from tokenizers import Tokenizer
-    except ImportError:
-        raise checks.InputError('this needs the package tokenizers: pip install "fffref[text]"') from None
-    if not path.is_file():
-        raise checks.InputError(
-            f"there is no {path}; the folder must hold config.json, model.safetensors and tokenizer.json"
-        )
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # the package raises nothing more special
-        with path.open("rb") as file:
-            kind = safetensors.what_it_is(file.read(512))
-        said = f"is {kind}" if kind else f"is no tokenizer that the package tokenizers can read: {error}"
-        raise checks.InputError(f"{path} {said}") from error
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    return tokenizer
-
-
 def _encoded(tokenizer, text):
     """Token ids (S,), and where among them the masks are."""
     own = next((mask for mask in MASKS if tokenizer.token_to_id(mask) is not None), None)
@@ -95,19 +72,11 @@ def _encoded(tokenizer, text):
         )
     for mask in MASKS:
         text = text.replace(mask, own)
-    ids = np.array(_ids(tokenizer, text), np.intp)
+    ids = np.array(sentences.token_ids(tokenizer, text), np.intp)
     masks = np.flatnonzero(ids == tokenizer.token_to_id(own))
     if len(masks) == 0:
         raise checks.InputError(f"the text holds no {MASKS[0]}; put one where a word is to be guessed")
     return ids, masks
-
-
-def _ids(tokenizer, text):
-    """Token ids of a text; the package's own errors, such as of a vocabulary that lacks a word, are bad input."""
-    try:
-        return tokenizer.encode(text).ids
-    except Exception as error:  # the package raises nothing more special
-        raise checks.InputError(f"tokenizer.json cannot read this text: {error}; take the model's own file") from error
 
 
 def _probabilities(logits):

@@ -2,7 +2,7 @@
 
 import pathlib
 
-from . import language, shared
+from . import carving, language, shared
 
 QUICK = {"data": "mnist-small", "seeds": 2, "epochs": 10}
 FULL = {"data": "mnist,fashion-mnist", "seeds": 5, "epochs": 8}
@@ -92,6 +92,7 @@ rivals, and the search beside them. Prints the tables, and writes them as Markdo
     shared.add_common(report, seed=False)
     report.set_defaults(run=run_report)
     language.add(kinds)
+    carving.add(kinds)
 
 
 def _add_sweep(command, epochs=True, seeds=None):

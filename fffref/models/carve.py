@@ -1,8 +1,8 @@
 """A trained dense FF layer carved into a tree: which of its neurons does an input need? In closed form, no gradients.
 
 A tree is grown over the layer's inputs; each leaf copies the neurons that matter most for its own inputs, so that
-leaves may share neurons; then nodes and leaves are refitted in turn. Errors are relative, row by row, because the first
-token of a text has outputs some 30 times larger than the rest, and a fit that is not weighted sees nothing else.
+leaves may share neurons, or the neurons are parted among the leaves; then nodes and leaves are refitted in turn. Errors
+are relative, row by row: see `fitting`. What a carved tree has to be held against is in `carving_controls`.
 
 # n rows of inputs, I inputs, O outputs, w neurons of the dense layer, L = 2^d leaves, l leaf width
 """
@@ -12,13 +12,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .. import checks
-from ..layers import activations, tree
-from ..layers.dense_ff import DenseFF
+from ..layers import tree
 from ..layers.leaf_fff import LeafFFF
 from ..layers.record import aligned
+from .fitting import Rows, activate, relative_error, ridge_fit
 
 ROWS_AT_ONCE = 4096
-SMALLEST = 1e-6  # of |y|, relative to its mean: a row of zeros has no relative error
 
 
 @dataclass(frozen=True)
@@ -35,18 +34,35 @@ class Carving:
     ridge : float, above 0
         Penalty of each fit, relative to the mean square of what it is fitted on. Output weights are drawn towards the
         dense layer's own, nodes towards 0.
+    parted : bool
+        Whether a neuron goes to one leaf only, so that the tree stores no more neurons than the layer.
     """
 
     depth: int
     leaf_width: int
     rounds: int = 2
     ridge: float = 0.03
+    parted: bool = False
 
     def __post_init__(self):
         checks.integer("depth", self.depth, 0, 16)
         checks.integer("leaf_width", self.leaf_width, 1)
         checks.integer("rounds", self.rounds, 0)
         checks.number("ridge", self.ridge, "(0, inf)")
+        checks.flag("parted", self.parted)
+
+    def check(self, rows):
+        """Refuse rows that are too few, or a layer that is too narrow."""
+        width, leaves = rows.layer.width, 2**self.depth
+        if self.leaf_width > width:
+            raise checks.InputError(f"leaf_width must be at most the layer's width, {width}, got {self.leaf_width}")
+        if self.parted and leaves * self.leaf_width > width:
+            raise checks.InputError(
+                f"{leaves} leaves of {self.leaf_width} neurons need more than the layer's {width}, parted; "
+                "take narrower leaves, or fewer"
+            )
+        if len(rows.x) < leaves:
+            raise checks.InputError(f"x must hold at least one row a leaf, {leaves}, got {len(rows.x)}")
 
 
 def leaf_width_for(share, n_in, n_out, width, depth):
@@ -78,11 +94,22 @@ def carve(layer, x, how):
     TypeError, ValueError
         If the inputs do not fit, are not finite, or are fewer than leaves; if a leaf is wider than the layer.
     """
-    rows = Rows.of(layer, x)
-    if how.leaf_width > layer.width:
-        raise checks.InputError(f"leaf_width must be at most the layer's width, {layer.width}, got {how.leaf_width}")
-    if len(rows.x) < 2**how.depth:
-        raise checks.InputError(f"x must hold at least one row a leaf, {2**how.depth}, got {len(rows.x)}")
+    return carve_rows(Rows.of(layer, x), how)
+
+
+def carve_rows(rows, how):
+    """Carve as `carve` does, where the layer has been run on its inputs already.
+
+    Parameters
+    ----------
+    rows : Rows
+    how : Carving
+
+    Returns
+    -------
+    LeafFFF
+    """
+    how.check(rows)
     nodes, leaf = grow(rows, how)
     candidates = [with_leaves(rows, nodes, leaf, how)]
     for _ in range(how.rounds if how.depth else 0):
@@ -93,67 +120,45 @@ def carve(layer, x, how):
     return min(candidates, key=lambda carved: relative_error(carved.forward_hard(rows.x), rows.y))
 
 
-def relative_error(y, expected):
-    """Mean over the rows of |y - expected|^2 / |expected|^2."""
-    size = np.einsum("no,no->n", expected, expected, dtype=np.float64)
-    difference = y - expected
-    error = np.einsum("no,no->n", difference, difference, dtype=np.float64)
-    return float((error / np.maximum(size, SMALLEST**2 * size.mean())).mean())
-
-
-@dataclass(frozen=True, eq=False)
-class Rows:
-    """What a carving is fitted to: a layer, inputs, its hidden activations and outputs, and the rows' scale 1 / |y|."""
-
-    layer: DenseFF
-    x: np.ndarray
-    hidden: np.ndarray
-    y: np.ndarray
-    scale: np.ndarray
-
-    @classmethod
-    def of(cls, layer, x):
-        """Run the layer on its inputs."""
-        x = checks.array("x", x, (None, layer.n_in), layer.dtype)
-        if not np.isfinite(x).all():
-            raise checks.InputError("x must be finite; fill or drop the rows that are not")
-        if len(x) == 0:
-            raise checks.InputError("x must hold at least one row to fit to, got none")
-        hidden = activate(layer, x @ layer.in_weight.T + layer.in_bias)  # (n, I) -> (n, w)
-        y = hidden @ layer.out_weight + layer.out_bias  # (n, w) -> (n, O)
-        size = np.linalg.norm(y, axis=1)
-        return cls(layer, x, hidden, y, 1 / np.maximum(size, SMALLEST * size.mean() + np.finfo(y.dtype).tiny))
-
-
 # ---------------------------------------------------------------------- nodes
 
 
-def grow(rows, how):
-    """Grow a tree over the inputs: every node parts its rows in halves, along what parts their outputs.
+def grow(rows, how, direction=None):
+    """Grow a tree over the inputs: every node parts its rows in halves.
 
-    A node's target is the first principal direction of its rows' outputs, each divided by its size; its weights are
-    the ridge regression of that target, its bias puts the median at 0.
+    Parameters
+    ----------
+    rows : Rows
+    how : Carving
+    direction : callable, optional
+        From rows, the numbers of a node's rows and `how` to the node's weights (I,); by default `along_outputs`.
 
     Returns
     -------
     nodes : tuple of node_weight (N, I) and node_bias (N,)
+        The bias puts the median at 0.
     leaf : ndarray of int (n,)
         Where each row ends.
     """
+    direction = along_outputs if direction is None else direction
     N, dtype = tree.n_nodes(how.depth), rows.x.dtype
     weight, bias = np.zeros((N, rows.x.shape[1]), dtype), np.zeros(N, dtype)
     leaf = np.zeros(len(rows.x), np.intp)
     for level in range(how.depth):
         for place in range(2**level):
             here, node = np.flatnonzero(leaf == place), 2**level - 1 + place
-            if len(here) == 0:
-                continue
-            target = principal(rows.y[here] * rows.scale[here, None])
-            weight[node] = ridge_fit(rows.x[here], target[:, None], how.ridge)[0][:, 0]
-            bias[node] = -np.median(rows.x[here] @ weight[node])
+            if len(here):
+                weight[node] = direction(rows, here, how)
+                bias[node] = -np.median(rows.x[here] @ weight[node])
         node = 2**level - 1 + leaf
         leaf = 2 * leaf + (np.einsum("ni,ni->n", rows.x, weight[node]) + bias[node] >= 0)
     return (weight, bias), leaf
+
+
+def along_outputs(rows, here, how):
+    """Weights that part rows along what parts their outputs, each divided by its size: ridge of the first direction."""
+    target = principal(rows.y[here] * rows.scale[here, None])
+    return ridge_fit(rows.x[here], target[:, None], how.ridge)[0][:, 0]
 
 
 def principal(y):
@@ -196,17 +201,16 @@ def classify(x, gain, ridge):
 
 
 def with_leaves(rows, nodes, leaf, how):
-    """Make the tree: each leaf's most important neurons copied, their output weights and a bias refitted."""
+    """Make the tree: each leaf's neurons chosen, their output weights and a bias refitted."""
     dense, L, width = rows.layer, 2**how.depth, how.leaf_width
+    members = [np.flatnonzero(leaf == j) for j in range(L)]
+    members = [here if len(here) else np.arange(len(leaf)) for here in members]  # nobody reaches it: fitted to all
+    energy = np.stack([importance(rows, here) for here in members])  # (L, w)
+    neurons = part_neurons(energy, width) if how.parted else np.argsort(-energy, axis=1, kind="stable")[:, :width]
     out_weight = np.empty((L, width, dense.n_out), dense.dtype)
     out_bias = np.empty((L, dense.n_out), dense.dtype)
-    neurons = np.empty((L, width), np.intp)
-    for j in range(L):
-        here = np.flatnonzero(leaf == j)
-        here = here if len(here) else np.arange(len(leaf))  # a leaf that nobody reaches is fitted to all
-        neurons[j] = important(rows, here)[:width]
-        fitted = rows.hidden[np.ix_(here, neurons[j])]
-        own = dense.out_weight[neurons[j]]
+    for j, here in enumerate(members):
+        fitted, own = rows.hidden[np.ix_(here, neurons[j])], dense.out_weight[neurons[j]]
         out_weight[j], out_bias[j] = ridge_fit(fitted, rows.y[here], how.ridge, rows.scale[here], own)
     return LeafFFF(
         node_weight=aligned(nodes[0]), node_bias=aligned(nodes[1]),
@@ -215,11 +219,22 @@ def with_leaves(rows, nodes, leaf, how):
     )  # fmt: skip
 
 
-def important(rows, here):
-    """The neurons in the order of what they add to these rows' outputs: sum of (activation / |y|)^2 |out row|^2."""
+def importance(rows, here):
+    """What each neuron adds to these rows' outputs, (w,): sum of (activation / |y|)^2 |out row|^2."""
     weighted = rows.hidden[here] * rows.scale[here, None]  # (n', w)
-    energy = np.einsum("nw,nw->w", weighted, weighted) * np.einsum("wo,wo->w", *2 * (rows.layer.out_weight,))
-    return np.argsort(-energy, kind="stable")
+    return np.einsum("nw,nw->w", weighted, weighted) * np.einsum("wo,wo->w", *2 * (rows.layer.out_weight,))
+
+
+def part_neurons(energy, width):
+    """Part neurons among leaves, none twice, so that what they add is largest: (L, w) -> (L, width).
+
+    Neurons that are active for the same inputs meet in one leaf: balanced clusters by co-activation.
+    """
+    from scipy.optimize import linear_sum_assignment  # imported where needed
+
+    share = energy / np.maximum(energy.sum(1, keepdims=True), np.finfo(energy.dtype).tiny)  # a leaf counts as a leaf
+    place, neuron = linear_sum_assignment(np.repeat(share, width, axis=0), maximize=True)  # a row a place in a leaf
+    return neuron[np.argsort(place)].reshape(len(energy), width)
 
 
 def leaf_errors(rows, carved):
@@ -232,47 +247,3 @@ def leaf_errors(rows, carved):
             difference = hidden @ carved.leaf_out_weight[j] + carved.leaf_out_bias[j] - rows.y[part]
             error[part, j] = np.einsum("no,no->n", difference, difference) * rows.scale[part] ** 2
     return error
-
-
-# ---------------------------------------------------------------------- fits
-
-
-def ridge_fit(x, y, ridge, scale=None, towards=None):
-    """Weighted ridge regression with a free constant.
-
-    Parameters
-    ----------
-    x : ndarray (n, k)
-    y : ndarray (n, m)
-    ridge : float
-        Relative to the mean square of the weighted, centred columns of x.
-    scale : ndarray (n,), optional
-        What each row's error is multiplied by.
-    towards : ndarray (k, m), optional
-        What the slope is drawn towards; by default 0.
-
-    Returns
-    -------
-    slope : ndarray (k, m)
-    constant : ndarray (m,)
-
-    Notes
-    -----
-    Minimises sum_i scale_i^2 |x_i slope + constant - y_i|^2 + lambda |slope - towards|^2.
-    """
-    square = np.ones(len(x)) if scale is None else scale.astype(np.float64) ** 2
-    square /= square.sum()
-    x_mean, y_mean = square @ x, square @ y
-    root = np.sqrt(square)[:, None]
-    centred, target = (x - x_mean) * root, (y - y_mean) * root
-    towards = np.zeros((x.shape[1], y.shape[1])) if towards is None else towards.astype(np.float64)
-    normal = centred.T @ centred  # (k, k)
-    penalty = ridge * np.trace(normal) / len(normal) + np.finfo(np.float64).tiny ** 0.5
-    normal[np.diag_indices_from(normal)] += penalty
-    slope = towards + np.linalg.solve(normal, centred.T @ (target - centred @ towards))
-    return slope.astype(x.dtype), (y_mean - x_mean @ slope).astype(x.dtype)
-
-
-def activate(layer, logit):
-    """The layer's activation, (n, w) -> (n, w)."""
-    return activations.get(layer.activation).function(logit)

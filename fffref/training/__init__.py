@@ -8,9 +8,9 @@ from .loop import Diverged, stream, train
 from .optim import SGD, Adam
 from .penalties import fitting
 from .recipes import NUMERICS, Recipe, Settings, hardening, paper1
-from .tasks import Classification, Regression, objective
+from .tasks import Classification, Regression, RelativeRegression, objective
 
 __all__ = [
-    "NUMERICS", "SGD", "Adam", "Classification", "Diverged", "Recipe", "Regression", "Settings", "evaluate",
-    "evaluate_regression", "fitting", "hardening", "last_choices", "objective", "paper1", "stream", "train",
+    "NUMERICS", "SGD", "Adam", "Classification", "Diverged", "Recipe", "Regression", "RelativeRegression", "Settings",
+    "evaluate", "evaluate_regression", "fitting", "hardening", "last_choices", "objective", "paper1", "stream", "train",
 ]  # fmt: skip

@@ -188,6 +188,42 @@ class Regression(Supervised):
         return evaluation.evaluate_regression(model, *self.validation, settings.choices)
 
 
+@dataclass(frozen=True, eq=False)
+class RelativeRegression(Regression):
+    """Which numbers are they? As `Regression`, but each row's error counts relative to its target's size.
+
+    Parameters
+    ----------
+    x : ndarray (n, n_in)
+    target : ndarray (n, n_out)
+    validation : tuple of (x, target), optional
+        Data to watch, instead of a share of the training data.
+    validation_fraction : float in [0, 1)
+
+    Notes
+    -----
+    Minimised and watched is the mean over the rows of |y - target|^2 / |target|^2.
+    """
+
+    def loss(self, y, target):
+        """Return `losses.mean_squared_error` of rows divided by their targets' size, times their length."""
+        scale, n_out = relative_scale(target), y.dtype.type(y.shape[-1])
+        value, dy = losses.mean_squared_error(scale * y, scale * target)
+        return n_out * value, n_out * scale * dy
+
+    def watch(self, model, settings):
+        """Return the relative error of hard inference."""
+        x, target = self.validation
+        difference = relative_scale(target) * (model.forward_hard(x) - target)
+        return {"relative_error": float(np.square(difference, dtype=np.float64).sum(-1).mean())}
+
+
+def relative_scale(target):
+    """1 / |row|, for each row, (n, 1); at most a million times that of a usual row."""
+    size = np.linalg.norm(target, axis=-1, keepdims=True)
+    return (1 / np.maximum(size, 1e-6 * size.mean() + np.finfo(size.dtype).tiny)).astype(target.dtype)
+
+
 # ---------------------------------------------------------------------- losses with gradients
 
 

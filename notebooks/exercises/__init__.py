@@ -59,4 +59,4 @@ def compare(given, right, mistakes=None, otherwise="", rtol=1e-6, atol=1e-9):
     )
 
 
-from . import costs, family, layers, trees  # noqa: E402, F401 - they register their checkers
+from . import carving, costs, family, layers, trees  # noqa: E402, F401 - they register their checkers

@@ -1,12 +1,15 @@
 """Carving: exact where it can be, better than its controls where the layer is one that a tree can be carved from."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fffref import DenseFF, LeafFFF
-from fffref.models.carve import Carving, carve, leaf_width_for, relative_error, ridge_fit
+from fffref.models.carve import Carving, carve, leaf_width_for, part_neurons
+from fffref.models.fitting import relative_error, ridge_fit
 
 
 def clustered(rng, n=600, width=32):
@@ -118,3 +121,29 @@ def test_options_out_of_range_are_refused():
     for change in ({"depth": -1}, {"leaf_width": 0}, {"ridge": 0}, {"rounds": -1}):
         with pytest.raises(ValueError, match=f"{next(iter(change))} must"):
             Carving(**good | change)
+
+
+# ---------------------------------------------------------------------- neurons parted among leaves
+
+
+def test_parted_neurons_are_stored_once_and_find_their_groups(rng):
+    layer, x = clustered(rng)
+    carved = carve(layer, x, Carving(2, 8, parted=True))
+    neurons = [tuple(row) for row in carved.leaf_in_weight.reshape(-1, 8)]
+    assert sorted(neurons) == sorted(tuple(row) for row in layer.in_weight)  # all 32, none twice
+    fresh = clustered_like(rng, layer)
+    assert relative_error(carved.forward_hard(fresh), layer.forward_hard(fresh)) < 0.1
+
+
+def test_neurons_are_parted_so_that_what_they_add_is_largest(rng):
+    energy = rng.uniform(size=(3, 6))
+    energy /= energy.sum(1, keepdims=True)
+    parted = part_neurons(energy, 2)
+    assert sorted(parted.ravel()) == list(range(6))
+    best = max(
+        sum(energy[leaf, neuron] for neuron, leaf in enumerate(leaves))
+        for leaves in set(itertools.permutations([0, 0, 1, 1, 2, 2]))
+    )
+    assert sum(energy[j, parted[j]].sum() for j in range(3)) == pytest.approx(best)
+    with pytest.raises(ValueError, match="4 leaves of 2 neurons need more than the layer's 6, parted"):
+        carve(DenseFF.init(rng, 3, 2, 6, dtype=np.float64), np.ones((9, 3)), Carving(2, 2, parted=True))

@@ -96,15 +96,21 @@ def verify_tasks(module):
     assert len(given.x) == 23 and len(given.validation[0]) == 2
     layer, z, target = cases.make("LeafFFF", rng), rng.standard_normal((6, 5)), rng.standard_normal((6, 3))
     settings = training.Settings(entropy_weight=0.4)
-    for made, answers in ((module.Classification(z, labels[:6]), labels[:6]), (module.Regression(z, target), target)):
+    relative = module.RelativeRegression(z, target * np.array([[1], [9], [1], [1], [30], [1]]), (z, target))
+    for made, answers in ((module.Classification(z, labels[:6]), labels[:6]), (module.Regression(z, target), target),
+                          (relative, relative.target)):  # fmt: skip
         _, grads = made.objective(layer, (z, answers), settings, None)
         gradients_hold(
             lambda layer, x, made=made, answers=answers: made.objective(
-                layer, (x, answers.astype(layer.dtype) if answers is target else answers), settings, None
+                layer, (x, answers.astype(layer.dtype) if answers.ndim == 2 else answers), settings, None
             )[0], layer, z, grads, None,
         )  # fmt: skip
     near(module.Regression(z, target).objective(layer, (z, target), training.Settings(), None)[0],
          np.mean((layer.forward(z)[0] - target) ** 2))  # fmt: skip
+    errors = [np.sum((y(z) - t) ** 2, 1) / np.sum(t**2, 1)
+              for y, t in ((lambda z: layer.forward(z)[0], relative.target), (layer.forward_hard, target))]  # fmt: skip
+    near(relative.objective(layer, (z, relative.target), training.Settings(), None)[0], errors[0].mean())
+    near(relative.watch(layer, None)["relative_error"], errors[1].mean())
     digests = {module.digest(a) for a in (x, x.T, x + 1, x.astype("f"), x.reshape(5, 23), labels)}
     assert len(digests) == 6 and module.digest(x[::2]) == module.digest(x[::2].copy())
     facts = module.Classification(x, labels).facts()
@@ -248,6 +254,9 @@ FAULTS = {
     "a batch too few": ("tasks", "-(-len(self.x) // batch_size)", "max(1, len(self.x) // batch_size - 1)"),
     "the penalty is no part of the loss": ("tasks", "return value + further,", "return value,"),
     "the penalty has no gradient": ("tasks", "layer.backward(tape, dy, **extra, input", "layer.backward(tape, dy, input"),
+    "a relative error's gradient lacks the scale": ("tasks", "n_out * scale * dy", "n_out * dy"),
+    "a relative error is a mean over outputs": ("tasks", "return n_out * value", "return value"),
+    "relative to the square root": ("tasks", "size = np.linalg.norm(target, axis=-1, keepdims=True)", "size = np.sqrt(np.linalg.norm(target, axis=-1, keepdims=True))"),
     "a digest of the bytes alone": ("tasks", 'hashlib.sha256(f"{array.dtype.str} {array.shape}".encode())', "hashlib.sha256()"),
     "labels without a digest": ("tasks", "zip(names, (self.x, self.answers), strict=True)", "zip(names[:1], (self.x,), strict=True)"),
     "NaN among the validation data": ("tasks", "| ({} if self.validation is None else", "| ({} if True else"),
