@@ -4,7 +4,7 @@ What would go wrong in silence: a control that is worse than it could be, or a t
 """
 
 import numpy as np
-from mutants import near, tests_of
+from mutants import near, make_tests
 
 from fffref import DenseFF, counting, training
 from fffref.counting import presets
@@ -164,4 +164,4 @@ FAULTS = {
     "gigabytes are of 2^30 bytes": ("generation", "gigabytes * 1e9", "gigabytes * 2**30"),
 }  # fmt: skip
 
-test_the_source_as_it_is_passes, test_a_planted_fault_is_found = tests_of(globals(), FAULTS)
+test_the_source_as_it_is_passes, test_a_planted_fault_is_found = make_tests(globals(), FAULTS)
