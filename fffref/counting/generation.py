@@ -12,7 +12,7 @@ then writes: whether a model can do with a share of its neurons is another quest
 from dataclasses import replace
 
 from .. import checks
-from .layers import Count, Work, itemsize
+from .counts import Count, Work, itemsize
 
 
 def engaging(ff, share, stored=1.0):
