@@ -1,9 +1,9 @@
 """What a carved FF layer saves in time: MiniLM's shape, 384 -> 1536 -> 384, against the dense layer at its quickest.
 
 A tree of depth 3 engages 25 % of the multiply-adds, one of depth 4 12 %, routing included, as `fffref reproduce carve`
-has them. Rows: 20 tokens, a sentence, and 640, 32 of them. The rivals are the dense layer by NumPy's GEMM and a compiled
-GELU, and the two GEMMs bare. Random weights and rows, each contestant in a process of its own. What a layer saves is not
-what a model saves: attention stays.
+has them. Rows: 20 tokens, a sentence, and 640, 32 of them. The rivals are the dense layer by NumPy's GEMM and a
+compiled GELU, and the two GEMMs bare. Random weights and rows, each contestant in a process of its own. What a layer
+saves is not what a model saves: attention stays.
 
     python benchmarks/carved.py            # a minute
     python benchmarks/carved.py --quick    # few rounds; writes no result

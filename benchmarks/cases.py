@@ -59,7 +59,13 @@ CONDITIONAL = {"fffref.jit": lambda layer, threads: fffref.jit(layer, threads).w
 def into_an_array(layer, threads):
     """`fffref.jit` with `out=`: no fresh memory, which costs a page fault for every 4 KiB."""
     fast, arrays = fffref.jit(layer, threads).warm_up(), {}
-    return lambda x: fast(x, out=arrays.setdefault(x.shape, aligned(np.empty_like(x))))
+
+    def call(x):
+        if x.shape not in arrays:  # not `setdefault`, which would make an array for every call
+            arrays[x.shape] = aligned(np.empty_like(x))
+        return fast(x, out=arrays[x.shape])
+
+    return call
 
 
 INTO = {"fffref.jit, out=": into_an_array}

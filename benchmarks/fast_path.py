@@ -72,31 +72,6 @@ def table(rows):
     return "\n".join(lines[1:]) + "\n"
 
 
-SUMMARY = (  # the beginning of a case, a contestant, threads
-    ("PathFFF 768/4095/12, batch 16384", "fffref.jit, out=", 1),
-    ("PathFFF 768/4095/12, batch 16384", "fffref.jit, out=", 2),
-    ("PathFFF 768/4095/12, batch 1024", "fffref.jit, out=", 1),
-    ("PathFFF 768/4095/12, batch 256", "fffref.jit, out=", 1),
-    ("PathFFF 768/4095/12, batch 1, warm", "fffref.jit, called from Python", 1),
-    ("PathFFF 768/4095/12, batch 1, cold", "fffref.jit", 1),
-    ("PathFFF 768/4095/12, training step, batch 256, SGD", "fffref.jit", 1),
-    ("PathFFF 768/4095/12, training step, batch 256, Adam", "fffref.jit", 1),
-)
-
-
-def summary(rows):
-    """A few rows as one Markdown table."""
-    lines = ["| case | threads | us per row | times as fast as two bare GEMMs | as the best dense code | |"]
-    lines.append("|---|---|---|---|---|---|")
-    for case, name, threads in SUMMARY:
-        for row in rows:
-            if (row.get("case"), row.get("name"), row.get("threads")) == (case, name, threads):
-                ratios = [f"{measure.span(row[key])}x" if key in row else "" for key in ("bare", "dense")]
-                cells = [case, threads, measure.span(row["microseconds"]), *ratios, row["dense"]["against"]]
-                lines.append(f"| {' | '.join(map(str, cells))} |")
-    return "\n".join(lines) + "\n"
-
-
 def child(options):
     """Measure one contestant of one case in this process; print what `measured` collects."""
     threads = int(os.environ[measure.THREAD_VARIABLES[0]])

@@ -75,7 +75,7 @@ def speedup(rows):
         figure = Figure(figsize=(11, 4.4), layout="constrained")
         left, right = figure.subplots(1, 2)
         for threads, colour in ((1, BLUE), (2, ORANGE)):
-            mine = of(rows, "PathFFF 768/4095/12, batch", "fffref.jit, out=", threads)
+            mine = of(rows, "PathFFF 768/4095/12, batch", "fffref.jit", threads)
             mine = [row for row in mine if row["case"].rsplit(" ", 1)[1].isdigit()]
             sizes = [int(row["case"].rsplit(" ", 1)[1]) for row in mine]
             label = f"fffref.jit, {threads} thread{'s' * (threads > 1)}, against"
@@ -183,7 +183,7 @@ def roofline(rows):
         named = lambda found, words: next(row for row in found if words in row["name"])  # noqa: E731
         points = [  # name, row, FLOPs, FLOPs per byte, mark, side of the label, points up
             ("one row, its path", named(one, "fffref, compiled loop"), FLOPS, FLOPS / BYTES, ("o", PINK), "left", 0),
-            ("16,384 rows, paths", named(batch, "fffref.jit, out="), FLOPS, FLOPS / BYTES, ("s", BLUE), "right", 0),
+            ("16,384 rows, paths", named(batch, "fffref.jit"), FLOPS, FLOPS / BYTES, ("s", BLUE), "right", 0),
             ("one row, all neurons", named(one, "dense, our"), dense, 0.5, ("^", ORANGE), "right", -14),
             ("16,384 rows, all neurons", named(batch, "bare"), dense, 8192, ("D", ORANGE), "left", -16),
         ]  # fmt: skip

@@ -43,9 +43,9 @@ def speeds():
     for case, name in (
         ("batch 1, warm", "fffref.jit, called from Python"),
         ("batch 1, cold", "fffref.jit"),
-        ("batch 256", "fffref.jit, out="),
-        ("batch 1024", "fffref.jit, out="),
-        ("batch 16384", "fffref.jit, out="),
+        ("batch 256", "fffref.jit"),
+        ("batch 1024", "fffref.jit"),
+        ("batch 16384", "fffref.jit"),
         ("training step, batch 256, Adam", "fffref.jit"),
     ):
         row = rows[LAYER + case, 1, name]
@@ -80,7 +80,7 @@ def others():
     models = {(row.get("case"), row.get("threads"), row.get("name")): row for row in rows_of("ultrafastbert")}
     lines = ["| | of what, against what | batch | layer or model | times as fast |", "|---|---|---|---|---|"]
     lines += [f"| {' | '.join(row)} |" for row in OTHERS]
-    for batch, name in (("1, warm", "fffref.jit, called from Python"), ("1024", "fffref.jit, out=")):
+    for batch, name in (("1, warm", "fffref.jit, called from Python"), ("1024", "fffref.jit")):
         row = rows[f"{LAYER}batch {batch}", 1, name]
         rival = row["dense"]["against"]
         what = f"12 neurons of 4095, {rival}"

@@ -49,6 +49,9 @@ class ReachedTape:
     }  # fmt: skip
 
 
+MANY = 1 / 10  # of all pairs of a sample and a leaf: from there on, matrix products of all leaves are quicker
+
+
 @jit.register(LeafFFF)
 class FastLeaf(CompiledLayer):
     """Compiled hard inference of `LeafFFF`."""
@@ -95,6 +98,8 @@ class FastLeaf(CompiledLayer):
         x, lead = self.layer.as_rows(x)
         chosen = self.layer.choose(x, choices, rng)
         sample, leaf = np.nonzero(chosen.mixture)  # (P,), (P,), by samples; NaN counts
+        if len(sample) > MANY * chosen.mixture.size:
+            return self.layer.mix_leaves(x, lead, chosen)
         neuron = self._neurons(leaf)  # (P, l)
         leaf_logit = self._dots(x, sample, self.weights.in_weight, neuron)
         leaf_logit += self.layer.leaf_in_bias[leaf]

@@ -132,8 +132,11 @@ class LeafFFF(Layer):
         tape : LeafTape
         """
         x, lead = self.as_rows(x)  # (B, I)
+        return self.mix_leaves(x, lead, self.choose(x, choices, rng))
+
+    def mix_leaves(self, x, lead, chosen):
+        """Return output and tape, given what `choose` returned: the second half of FORWARD_T."""
         B, L, l = len(x), *self.leaf_in_bias.shape  # noqa: E741
-        chosen = self.choose(x, choices, rng)
         mixture = chosen.mixture  # (B, L)
 
         leaf_logit = product(x, self._neurons(self.leaf_in_weight)).reshape(B, L, l)  # (B, I) -> (B, L, l)

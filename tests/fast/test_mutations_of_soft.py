@@ -16,6 +16,7 @@ from fffref.layers.leaf_fff import LeafFFF
 def verify_leaf(module):
     """Both passes against the layer's own; tapes that do not fit."""
     fast.jit.register(LeafFFF)(fast.leaf.FastLeaf)  # the broken one has registered itself
+    module.MANY = 2
     rng = np.random.default_rng(0)
     layer, x = cases.make("LeafFFF", rng, n_in=4, n_out=3, depth=3, width=2), rng.standard_normal((40, 4))
     choices, compiled = Choices(temperature=0.3, smooth_step=True), module.FastLeaf(layer)

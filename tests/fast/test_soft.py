@@ -8,9 +8,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fffref import LeafFFF, checks, gradcheck, jit, training
+from fffref.fast import leaf
 from fffref.fast.leaf import ReachedTape
 from fffref.layers.choices import Choices
 from fffref.layers.leaf_fff import LeafTape
+
+
+@pytest.fixture(autouse=True, scope="module")
+def however_many():
+    """Leaves reached by many are computed one by one too, so that small cases go the way that is tested."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(leaf, "MANY", 2)
+        yield
 
 
 def drawn(rng, depth=3, leaf_width=2, lead=(7,), n_in=5, n_out=3, activation="gelu", dtype=np.float64):
@@ -90,6 +99,16 @@ def test_where_every_leaf_counts_it_is_the_layers_own_pass(choices, rng):
     assert type(tape) is LeafTape
     np.testing.assert_array_equal(y, expected)
     np.testing.assert_array_equal(jit(layer).backward(tape, y)[1], layer.backward(whole, y)[1])
+
+
+def test_where_many_leaves_are_reached_it_is_the_layers_own_pass(rng, monkeypatch):
+    monkeypatch.setattr(leaf, "MANY", 0.1)
+    layer, x = drawn(rng, depth=4, lead=(50,))
+    for temperature, kind in ((1e-4, ReachedTape), (10, LeafTape)):
+        choices = Choices(temperature=temperature, smooth_step=True, noise=0.5)
+        y, tape = jit(layer).forward(x, choices, np.random.default_rng(3))
+        assert type(tape) is kind
+        same(y, layer.forward(x, choices, np.random.default_rng(3))[0])
 
 
 def test_central_differences_agree(rng):
