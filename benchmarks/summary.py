@@ -6,11 +6,12 @@
 
 import json
 import pathlib
+import statistics
 import sys
 
 import measure
 
-from fffref.experiments import recorded
+from fffref.experiments import language, recorded, sweep
 from fffref.experiments.report import AIMS, case_name
 from fffref.experiments.tables import GATE_COUNTED
 
@@ -91,10 +92,22 @@ def others():
     return "\n".join(lines) + "\n"
 
 
+def models_of_language():
+    """Trees of leaves in a small language model, against the dense layer of the engaged size."""
+    runs = sweep.read(FOLDER / "language" / "runs.jsonl")
+    best = language.best(runs)
+    alike = lambda row: (row["arm"], row["learning_rate"], row["initial"])  # noqa: E731
+    mean = {arm: statistics.fmean(r["validation_loss"] for r in runs if alike(r) == alike(best[arm])) for arm in best}
+    for tree in ("LeafFFF depth 3, leaves of 64", "LeafFFF depth 4, leaves of 32", "PathFFF 1 x 9 levels"):
+        rival = language.RIVALS[tree]
+        text = f"{mean[tree]:.3f} nat a character; {rival}: {mean[rival]:.3f}; dense 512: {mean['dense 512']:.3f}"
+        yield f"Language model, {tree}", text, "fffref reproduce language"
+
+
 def table():
     """The table as Markdown."""
     lines = ["| | measured | by |", "|---|---|---|"]
-    for title, text, command in (*accuracies(), *speeds(), *model()):
+    for title, text, command in (*accuracies(), *models_of_language(), *speeds(), *model()):
         lines.append(f"| {title} | {text} | `{command}` |")
     return "\n".join(lines) + "\n"
 
