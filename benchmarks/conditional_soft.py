@@ -103,7 +103,7 @@ def accuracies(epochs, seeds):
 
 def table(result):
     """Both results as Markdown."""
-    lines = ["| epoch | temperature | noise | share of leaves computed | all leaves, ms | reached, ms | times as fast |"]
+    lines = ["| epoch | temperature | noise | leaves computed | all leaves, ms | reached, ms | times as fast |"]
     lines.append("|---" * 7 + "|")
     for epoch, row in enumerate(result["rows"]):
         spans = [measure.span(row["milliseconds"][name]) for name in ("all leaves", "leaves reached")]

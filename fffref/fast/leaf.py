@@ -49,6 +49,7 @@ class ReachedTape:
     }  # fmt: skip
 
 
+WIDE, ROWS_A_LEAF = 64, 8  # neurons of a leaf, and rows for each: from there on, BLAS is quicker than row by row
 MANY = 1 / 10  # of all pairs of a sample and a leaf: from there on, matrix products of all leaves are quicker
 
 
@@ -72,12 +73,27 @@ class FastLeaf(CompiledLayer):
 
     def forward_rows(self, x, y):
         """Fill the rows of `y`."""
+        L, l = self.layer.leaf_in_bias.shape  # noqa: E741
+        if l >= WIDE and len(x) >= ROWS_A_LEAF * L:
+            self._leaf_by_leaf(x, y)
+            return
         leaf = np.empty(len(x), np.intp)
 
         def work(first, last):
             kernels.leaf_rows_jit(self.weights, x[first:last], leaf[first:last], y[first:last])
 
         self.share_out(work, len(x))
+
+    def _leaf_by_leaf(self, x, y):
+        """As `forward_rows`, a leaf's rows at a time by BLAS, which reads wide leaves once for many rows."""
+        weights, leaf = self.weights, self.route(x)
+        order = np.argsort(leaf, kind="stable")
+        ends = np.searchsorted(leaf[order], np.arange(len(weights.out_bias) + 1))  # (L + 1,)
+        for j in range(len(weights.out_bias)):
+            rows = order[ends[j] : ends[j + 1]]  # (b,)
+            hidden = x[rows] @ weights.in_weight[j].T  # (b, I) -> (b, l)
+            kernels.activate_rows_jit(weights.in_bias[j], weights.kind, hidden)
+            y[rows] = hidden @ weights.out_weight[j] + weights.out_bias[j]  # (b, l) -> (b, O)
 
     # ------------------------------------------------------------------ soft: training
 

@@ -155,3 +155,17 @@ def test_training_goes_the_same_way(entropy, rng):
     for name, array in slow.arrays().items():
         same(fast.arrays()[name], array)
     assert abs(history[-1]["loss"] - before[-1]["loss"]) < 1e-12 and history[-1]["loss"] < history[0]["loss"]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("activation", ["relu", "gelu", "tanh", "identity"])
+def test_wide_leaves_are_computed_leaf_by_leaf(activation, dtype, rng):
+    """In a batch that brings many rows to each leaf, BLAS takes over; a leaf that nobody reaches is passed over."""
+    layer, x = drawn(rng, depth=3, leaf_width=leaf.WIDE, lead=(10, 10), activation=activation, dtype=dtype)
+    layer = replace(layer, node_bias=layer.node_bias + np.array([0, 9, 0, 0, 0, 0, 0], dtype))  # two leaves are out
+    expected = layer.forward_hard(x)
+    assert len(np.unique(layer.route(x))) < 8
+    tolerance = 1e-4 if dtype == np.float32 else 1e-12
+    for threads in (1, 2):
+        np.testing.assert_allclose(jit(layer, threads=threads)(x), expected, rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(jit(layer)(x[:1, :3]), expected[:1, :3], rtol=tolerance, atol=tolerance)
