@@ -5,8 +5,6 @@ text. All FF layers are replaced, each fitted to what enters the original's.
 """
 
 import functools
-import hashlib
-import json
 import time
 from dataclasses import dataclass, field, replace
 
@@ -18,6 +16,7 @@ from ..models.carve import Carving, carve_rows, leaf_width_for
 from ..models.fitting import relative_error
 from ..training.schedules import OneCycle
 from .carving_inputs import SMALL, prepared
+from .sweep import digest
 
 SHARES = (0.5, 0.25, 0.12, 0.06)
 TREE, SAME, ORACLE = "tree", "same neurons for every input", "oracle of each input"
@@ -60,7 +59,7 @@ class Run:
         """Return a digest of what makes this run this run."""
         facts = {name: value for name, value in vars(self).items() if name != "folder"}
         facts |= {"ridge": RIDGE, "rounds": ROUNDS, "recipe": RECIPE.facts(), "scratch": SCRATCH.facts()}
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+        return digest(facts | {"numerics": training.NUMERICS})
 
     @property
     def cost(self):

@@ -5,8 +5,6 @@ tiny-shakespeare. An arm is an FF layer; a run is an arm with initial values, a 
 """
 
 import functools
-import hashlib
-import json
 import time
 from dataclasses import dataclass, field, replace
 
@@ -17,6 +15,7 @@ from ..models import sizes, text, vocabulary
 from ..models.sizes import Sizes
 from . import language_report, ngram
 from .language_arms import ARMS, GATE, PUBLISHED, RATES, RIVALS, TOLERANCE, best  # noqa: F401 (public here)
+from .sweep import digest
 
 WATCHED = 4096  # held-out tokens by which leaves in use are counted
 
@@ -53,7 +52,7 @@ class Run:
         # the number of characters follows from the text, which is named
         facts = [vars(self.sizes(1)), sizes.STREAM[self.initial], self.recipe().facts(), training.NUMERICS, self.text]
         facts += [self.seed, self.steps]
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+        return digest(facts)
 
     @property
     def cost(self):

@@ -5,8 +5,6 @@ for choosing by. A run that is judged on the test data looks at it once, with th
 """
 
 import functools
-import hashlib
-import json
 import time
 from dataclasses import dataclass
 
@@ -17,6 +15,7 @@ from ..layers.dense_ff import DenseFF
 from ..layers.leaf_fff import LeafFFF
 from ..layers.moe import MoE
 from . import variants
+from .sweep import digest
 
 LAYERS = {cls.__name__: cls for cls in (LeafFFF, DenseFF, MoE)}
 N_IN, N_OUT = 784, 10  # of every data set here
@@ -75,11 +74,11 @@ class Run:
         """Return a digest of all facts but the seed: runs of one form differ by chance alone."""
         # with the labels, all that decides the result but the seed
         facts = {"recipe": self.recipe.facts(), "held_out": self.held_out, "numerics": training.NUMERICS}
-        return _digest(self.labels() | facts)
+        return digest(self.labels() | facts)
 
     def key(self):
         """Return a digest of all facts: every field of the recipe and `training.NUMERICS` among them."""
-        return _digest([self.form(), self.seed])  # the folder is left out: where data lie changes no result
+        return digest([self.form(), self.seed])  # the folder is left out: where data lie changes no result
 
     def make(self):
         """Return the layer before training: what `fffref train` would draw from this seed."""
@@ -94,11 +93,6 @@ class Run:
         overhead = STEP + EXPERT * self.sizes.get("n_experts", 0)
         # arithmetic, and what a step costs whatever its size
         return self.recipe.epochs * (samples * (count.forward.flops + count.backward.flops) / FLOPS + steps * overhead)
-
-
-def _digest(facts):
-    """Sixteen hexadecimal digits of facts, whatever the order of their names."""
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 @functools.lru_cache(maxsize=256)

@@ -6,6 +6,7 @@ it this run and no other, and a `cost`, about proportional to its time.
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -69,6 +70,11 @@ def sweep(runs, execute, path, jobs=1, scheduler=None, progress=True):
                 bar.update(wanted[key].cost)
                 bar.set_postfix_str(f"{len(wanted.keys() & done.keys())} of {len(wanted)} runs")
     return [done[key] for key in wanted]
+
+
+def digest(facts):
+    """Sixteen hexadecimal digits of facts, whatever the order of their names: what a run is known by."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def read(path, fields=None):

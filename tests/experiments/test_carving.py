@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from terminal import refused, run
 
+from fffref import training
 from fffref.experiments import carving, carving_inputs, carving_report
 from fffref.experiments import carving_texts as texts
 from fffref.experiments.carving import ARMS, ORACLE, SAME, TREE, Run
@@ -63,7 +64,7 @@ def test_glosses_are_what_follows_the_bar(tmp_path):
 # ---------------------------------------------------------------------- runs
 
 
-def test_keys_tell_runs_apart_and_nothing_else():
+def test_keys_tell_runs_apart_and_nothing_else(monkeypatch):
     base = Run(TREE, 0.25)
     others = [
         replace(base, arm=SAME), replace(base, share=0.12), replace(base, seed=1), replace(base, model="x"),
@@ -71,6 +72,9 @@ def test_keys_tell_runs_apart_and_nothing_else():
     ]  # fmt: skip
     assert len({run.key() for run in [base, *others]}) == 7
     assert replace(base, folder="elsewhere").key() == base.key()
+    before = base.key()
+    monkeypatch.setattr(carving.training, "NUMERICS", training.NUMERICS + 1)
+    assert base.key() != before
 
 
 @pytest.mark.parametrize("share", [0.5, 0.25, 0.12])
