@@ -404,7 +404,7 @@ FAULTS = {
     # the compiled path and what it shares
     "activation's slope dropped, compiled": ("path", "dlogit *= activations.get(self.layer.activation).derivative(tape.logit).reshape(-1)", "pass"),
     "logit for hidden, compiled": ("path", "(tape.hidden.reshape(-1), dy)", "(tape.logit.reshape(-1), dy)"),
-    "dx by output weights' order": ("path", "np.arange(B + 1) * self._length", "np.arange(B + 1) * (self._length - 1)"),
+    "dx by output weights' order": ("path", "np.arange(len(tape.x) + 1) * self._length", "np.arange(len(tape.x) + 1) * (self._length - 1)"),
     "routes counted over all trees": ("path", "node - len(W.in_weight) // K * np.arange(K)[:, None]", "node"),
     "an item handed out twice": ("base", "waiting_items = iter(items)", "waiting_items = [*items, 0]"),
     "helpers' errors lost": ("base", "helper.result()", "helper.exception()"),

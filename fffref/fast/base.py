@@ -184,6 +184,7 @@ def share_out(work, items, pool, threads):
     waiting_items = iter(items)  # taking the next is atomic
 
     def take_items():
+        """Work on items until none is left."""
         for item in waiting_items:
             work(item)
 

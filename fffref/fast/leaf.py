@@ -10,17 +10,16 @@ import numpy as np
 
 from .. import checks
 from ..layers import activations, tapes
-from ..layers.leaf_fff import LeafFFF, LeafTape
+from ..layers.leaf_fff import LeafFFF
+from ..layers.leaf_tape import LeafTape, NodeTape
 from . import kernels
 from .base import CompiledLayer, jit, plain
-from .visits import Visits
-
-NODES = ("x", "scale", "logit", "choice", "slope", "right", "left", "mixture")
+from .visits import Visits, sums_by_sample
 
 
 @dataclass(frozen=True, eq=False)
-class ReachedTape:
-    """A `LeafTape` without the leaves that no sample reaches: fields of nodes and mixture as there, and the pairs.
+class ReachedTape(NodeTape):
+    """A `NodeTape`, and the pairs of a sample and a leaf that it reaches.
 
     Attributes
     ----------
@@ -30,32 +29,23 @@ class ReachedTape:
         The neurons of these leaves, before and after the activation.
     """
 
-    x: np.ndarray
-    lead: tuple
-    scale: np.ndarray
-    logit: np.ndarray
-    choice: np.ndarray
-    slope: np.ndarray
-    right: np.ndarray
-    left: np.ndarray
-    mixture: np.ndarray
     sample: np.ndarray
     leaf: np.ndarray
     leaf_logit: np.ndarray
     hidden: np.ndarray
 
-    SHAPES: ClassVar[dict[str, str]] = {name: LeafTape.SHAPES[name] for name in NODES} | {
+    SHAPES: ClassVar[dict[str, str]] = NodeTape.SHAPES | {
         "sample": "P:int", "leaf": "P:int", "leaf_logit": "Pl", "hidden": "Pl",
     }  # fmt: skip
 
 
-WIDE, ROWS_A_LEAF = 64, 8  # neurons of a leaf, and rows for each: from there on, BLAS is quicker than row by row
+WIDE, ROWS_A_LEAF = 64, 16  # neurons of a leaf, and rows for each: from there on, BLAS is quicker than row by row
 MANY = 1 / 10  # of all pairs of a sample and a leaf: from there on, matrix products of all leaves are quicker
 
 
 @jit.register(LeafFFF)
 class FastLeaf(CompiledLayer):
-    """Compiled hard inference of `LeafFFF`."""
+    """Compiled `LeafFFF`: hard inference, and the soft passes of training where most leaves have no mass."""
 
     single_kernel = staticmethod(kernels.leaf_one_jit)
 
@@ -87,10 +77,11 @@ class FastLeaf(CompiledLayer):
     def _leaf_by_leaf(self, x, y):
         """As `forward_rows`, a leaf's rows at a time by BLAS, which reads wide leaves once for many rows."""
         weights, leaf = self.weights, self.route(x)
-        order = np.argsort(leaf, kind="stable")
-        ends = np.searchsorted(leaf[order], np.arange(len(weights.out_bias) + 1))  # (L + 1,)
-        for j in range(len(weights.out_bias)):
-            rows = order[ends[j] : ends[j + 1]]  # (b,)
+        L = len(weights.out_bias)
+        start, order = np.empty(L + 1, np.intp), np.empty(len(x), np.intp)
+        kernels.sort_by_key_jit(leaf, start, order)
+        for j in range(L):
+            rows = order[start[j] : start[j + 1]]  # (b,)
             hidden = x[rows] @ weights.in_weight[j].T  # (b, I) -> (b, l)
             kernels.activate_rows_jit(weights.in_bias[j], weights.kind, hidden)
             y[rows] = hidden @ weights.out_weight[j] + weights.out_bias[j]  # (b, l) -> (b, O)
@@ -181,15 +172,9 @@ class FastLeaf(CompiledLayer):
 
     def _sums_by_sample(self, value, neuron, sample, weight, B):
         """Sums of the neurons' rows over each sample's pairs: value, neuron (P, l) -> (B, n)."""
-        weight, total = weight.reshape(-1, weight.shape[-1]), np.empty((B, weight.shape[-1]), self.dtype)
         start = np.searchsorted(sample, np.arange(B + 1)) * neuron.shape[1]  # of each sample's first visit
-        value, neuron = value.reshape(-1), neuron.reshape(-1)
-
-        def work(first, last):
-            kernels.combine_rows_jit(value, neuron, weight, start[first : last + 1], total[first:last])
-
-        self.share_out(work, B)
-        return total
+        rows = weight.reshape(-1, weight.shape[-1])  # (L, l, n) -> (Ll, n)
+        return sums_by_sample(self.share_out, value.reshape(-1), neuron.reshape(-1), rows, start)
 
     def _leaf_gradients(self, x, dy, sample, neuron, dleaf_logit, folded):
         """Gradients of the leaves' neurons, as `Rows`, by the names of their arrays."""

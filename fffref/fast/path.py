@@ -9,7 +9,7 @@ from ..layers import activations, tree
 from ..layers.path_fff import PathFFF, PathTape
 from . import kernels
 from .base import CompiledLayer, jit, plain
-from .visits import Visits
+from .visits import Visits, sums_by_sample
 
 
 @jit.register(PathFFF)
@@ -142,11 +142,6 @@ class FastPath(CompiledLayer):
 
     def _input_gradient(self, tape, dlogit):
         """dx[i] = sum over the path of dlogit times the neuron's weights: (BKD,) -> (*lead, I)."""
-        B, node = len(tape.x), tape.node.reshape(-1)
-        dx, start = np.empty((B, self.n_in), self.dtype), np.arange(B + 1) * self._length
-
-        def work(first, last):
-            kernels.combine_rows_jit(dlogit, node, self.weights.in_weight, start[first : last + 1], dx[first:last])
-
-        self.share_out(work, B)
+        start = np.arange(len(tape.x) + 1) * self._length
+        dx = sums_by_sample(self.share_out, dlogit, tape.node.reshape(-1), self.weights.in_weight, start)  # (B, I)
         return dx.reshape(*tape.lead, self.n_in)

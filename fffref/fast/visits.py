@@ -64,3 +64,15 @@ class Visits(NamedTuple):
     def rows(self, values, shape):
         """`values`, a row a visited neuron, as `Rows` of an array of this shape."""
         return Rows(self.neuron, values, shape)
+
+
+def sums_by_sample(share_out, value, neuron, rows, start):
+    """Sums over each sample's visits: value (V,), neuron (V,), rows (n, m), start (B + 1,) -> (B, m)."""
+    total = np.empty((len(start) - 1, rows.shape[1]), rows.dtype)
+
+    def work(first, last):
+        """The samples from first to last."""
+        kernels.combine_rows_jit(value, neuron, rows, start[first : last + 1], total[first:last])
+
+    share_out(work, len(total))
+    return total

@@ -43,7 +43,7 @@ def smooth_step_derivative(z):
 def _banded(z):
     """z cut off at -3 and 3, also where it is complex."""
     if z.dtype.kind == "f":
-        return np.clip(z, -3, 3)  # np.where takes six times as long
+        return np.clip(z, -3, 3)  # np.where takes several times as long
     return np.where(z.real < -3, -3, np.where(z.real > 3, 3, z)).astype(z.dtype)
 
 

@@ -10,8 +10,8 @@ import numpy as np
 
 
 @dataclass(frozen=True, eq=False)
-class LeafTape:
-    """What the soft forward pass keeps for the backward pass, and for losses on the tree itself.
+class NodeTape:
+    """What a soft forward pass keeps of the nodes, for the backward pass and for losses on the tree itself.
 
     Attributes
     ----------
@@ -29,8 +29,6 @@ class LeafTape:
         The masses that made the mixture: c and 1 - c, or their rounding where the pass was straight-through.
     mixture : ndarray (B, L)
         Weight of each leaf; every row sums to 1.
-    leaf_logit, hidden : ndarray (B, L, l)
-        The leaves' neurons before and after the activation.
     """
 
     x: np.ndarray
@@ -42,17 +40,31 @@ class LeafTape:
     right: np.ndarray
     left: np.ndarray
     mixture: np.ndarray
-    leaf_logit: np.ndarray
-    hidden: np.ndarray
 
     SHAPES: ClassVar[dict[str, str]] = {
         "x": "BI", "scale": "BN:or number", "logit": "BN", "choice": "BN", "slope": "BN", "right": "BN", "left": "BN",
-        "mixture": "BL", "leaf_logit": "BLl", "hidden": "BLl",
+        "mixture": "BL",
     }  # fmt: skip
 
 
+@dataclass(frozen=True, eq=False)
+class LeafTape(NodeTape):
+    """A `NodeTape`, and all leaves.
+
+    Attributes
+    ----------
+    leaf_logit, hidden : ndarray (B, L, l)
+        The leaves' neurons before and after the activation.
+    """
+
+    leaf_logit: np.ndarray
+    hidden: np.ndarray
+
+    SHAPES: ClassVar[dict[str, str]] = NodeTape.SHAPES | {"leaf_logit": "BLl", "hidden": "BLl"}
+
+
 class Chosen(NamedTuple):
-    """What the nodes decide, fields of `LeafTape`: scale, then logit to left (B, N), and the mixture (B, L)."""
+    """What the nodes decide, fields of `NodeTape`: scale, then logit to left (B, N), and the mixture (B, L)."""
 
     scale: np.ndarray
     logit: np.ndarray

@@ -208,8 +208,15 @@ def _(layer: PathFFF):
 @compiled.register
 def _(layer: LeafFFF):
     from ..fast import jit
+
+    _know_fast_leaf()
+    return jit(layer)
+
+
+@functools.cache
+def _know_fast_leaf():
+    """The compiled `LeafFFF` is asked as the layer itself is. Once a process, and not before Numba is needed."""
     from ..fast.leaf import FastLeaf
 
     forward_training.register(FastLeaf, forward_training.dispatch(LeafFFF))
     penalty.register(FastLeaf, penalty.dispatch(LeafFFF))
-    return jit(layer)
