@@ -21,8 +21,9 @@ EPOCHS = 45
 
 
 def rows_of(name):
-    """The rows of `results/NAME.json`."""
-    return json.loads((FOLDER / "results" / f"{name}.json").read_text())["rows"]
+    """The rows of `results/NAME.json`, by case, threads and contestant."""
+    rows = json.loads((FOLDER / "results" / f"{name}.json").read_text())["rows"]
+    return {(row.get("case"), row.get("threads"), row.get("name")): row for row in rows}
 
 
 def accuracies():
@@ -40,7 +41,7 @@ def accuracies():
 
 def speeds():
     """What one layer of 12 neurons of 4095 is worth, a row a case."""
-    rows = {(row.get("case"), row.get("threads"), row.get("name")): row for row in rows_of("fast_path")}
+    rows = rows_of("fast_path")
     for case, name in (
         ("batch 1, warm", "fffref.jit, called from Python"),
         ("batch 1, cold", "fffref.jit"),
@@ -58,7 +59,7 @@ def speeds():
 
 def model():
     """What that layer is worth in a whole model."""
-    rows = {(row.get("case"), row.get("threads"), row.get("name")): row for row in rows_of("ultrafastbert")}
+    rows = rows_of("ultrafastbert")
     ours, torch = (rows["1 x 128", 1, name] for name in ("masked, fffref", "masked, PyTorch"))
     text = f"{measure.span(ours['conditional_faster'])} times as fast as all neurons, masked"
     text += f"; {measure.span(torch['conditional_faster'])} as the same in PyTorch"
@@ -77,8 +78,8 @@ OTHERS = (  # what, against what, batch, layer or model, and how many times as f
 
 def others():
     """What others report on CPUs, and ours beside it: whose layer, whose model, against what."""
-    rows = {(row.get("case"), row.get("threads"), row.get("name")): row for row in rows_of("fast_path")}
-    models = {(row.get("case"), row.get("threads"), row.get("name")): row for row in rows_of("ultrafastbert")}
+    rows = rows_of("fast_path")
+    models = rows_of("ultrafastbert")
     lines = ["| | of what, against what | batch | layer or model | times as fast |", "|---|---|---|---|---|"]
     lines += [f"| {' | '.join(row)} |" for row in OTHERS]
     for batch, name in (("1, warm", "fffref.jit, called from Python"), ("1024", "fffref.jit")):
