@@ -9,6 +9,7 @@ import http.client
 import lzma
 import os
 import pathlib
+import sysconfig
 import urllib.request
 
 import platformdirs
@@ -24,7 +25,8 @@ MIRRORS = (
 )
 SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
 TIMEOUT = 30.0  # seconds without a byte
-NAMES = ("shakespeare", TINY)
+NAMES = ("shakespeare", TINY, "python")
+PYTHON = 1_100_000  # characters, about as many as of the plays
 
 
 def text(name, folder=None):
@@ -34,7 +36,7 @@ def text(name, folder=None):
     ----------
     name : str or path-like
         "shakespeare", eight plays inside the package (1,054,609 characters); "tiny-shakespeare", 1,115,394
-        characters; or a file in UTF-8.
+        characters; "python", modules of this Python's standard library, 1.1 million characters; or a file in UTF-8.
     folder : path-like, optional
         Where `input.txt` of tiny-shakespeare is, itself or in a sub-folder called tiny-shakespeare. Without it: the
         folder that the environment variable FFFREF_DATA names, the user's cache; and if it is in neither, it is
@@ -53,6 +55,8 @@ def text(name, folder=None):
         return lzma.decompress(EMBEDDED.read_bytes()).decode()
     if name == TINY:
         return _tiny(folder)
+    if name == "python":
+        return _python(pathlib.Path(sysconfig.get_path("stdlib")))
     path = pathlib.Path(name)
     try:
         content = path.read_bytes().decode()  # bytes first: line ends stay as they are
@@ -77,6 +81,19 @@ def _tiny(folder):
     if folder is not None:
         raise checks.InputError(f"{folder} lacks {FILE} of {TINY}; {_ways()}")
     return _download().decode()
+
+
+def _python(library):
+    """Public modules of a standard library, whole ones in the order of their names, cut at `PYTHON` characters.
+
+    Only modules in ASCII: a letter that occurs once would be a character of the vocabulary.
+    """
+    modules = [path.read_bytes() for path in sorted(library.glob("[a-z]*.py"))]
+    content = b"".join(module for module in modules if module.isascii()).decode()
+    if len(content) < PYTHON:
+        raise checks.InputError(f"{library} holds {len(content)} characters of modules, expected {PYTHON}; "
+                                "install Python's standard library with its sources, or name a file")  # fmt: skip
+    return content[:PYTHON]
 
 
 def _places(folder):

@@ -105,3 +105,11 @@ def test_files_are_read_as_they_are(tmp_path):
     for missing in (tmp_path / "none.txt", tmp_path):
         with pytest.raises(ValueError, match=r"cannot read .*; name a file, or one of shakespeare, tiny-shakespeare"):
             datasets.text(missing)
+
+
+def test_the_standard_library_is_a_text(tmp_path):
+    content = datasets.text("python")
+    assert len(content) == 1_100_000 and content.isascii() and "def abstractmethod" in content
+    (tmp_path / "tiny.py").write_text("x = 1\n")
+    with pytest.raises(ValueError, match="holds 6 characters of modules, expected 1100000"):
+        texts._python(tmp_path)

@@ -15,6 +15,8 @@ in a file as soon as they end, and the same command goes on where it was stopped
 examples:
   fffref reproduce language --jobs 2 --seeds 3 --data-folder FOLDER
   fffref reproduce language --arms "none; dense 67; LeafFFF depth 3, leaves of 64" --seeds 1
+  fffref reproduce language --masked 0.2 --out masked.jsonl
+  fffref reproduce language --text python --out code.jsonl
   fffref reproduce language --report
 """
     command = kinds.add_parser("language", help="does the tree earn its keep in a language model?", description=text,
@@ -25,6 +27,7 @@ examples:
     command.add_argument("--initial", default="uniform,normal", help="initial values to try (%(default)s)")
     command.add_argument("--steps", type=int, default=2000, help="of every run (%(default)s)")
     command.add_argument("--text", default="tiny-shakespeare", help="as in fffref lm train (%(default)s)")
+    command.add_argument("--masked", type=float, metavar="SHARE", help="hide so many positions, and guess them (none)")
     command.add_argument("--data-folder", metavar="FOLDER", help="where input.txt of tiny-shakespeare is")
     command.add_argument("--out", metavar="FILE", default="language.jsonl", help="results, appended to (%(default)s)")
     command.add_argument("--jobs", type=int, default=1, help="processes on this machine (%(default)s)")
@@ -43,7 +46,8 @@ def run(arguments):
     out = files.path_of(arguments.out)
     if not arguments.report:
         steps = 40 if arguments.quick else checks.integer("--steps", arguments.steps, text.EPOCHS)
-        options = {"steps": steps, "text": arguments.text, "folder": arguments.data_folder}
+        share = None if arguments.masked is None else checks.number("--masked", arguments.masked, "(0, 1]")
+        options = {"steps": steps, "text": arguments.text, "masked": share, "folder": arguments.data_folder}
         seeds = checks.integer("--seeds", arguments.seeds, 1)
         progress = False if arguments.json else "search"
         search = language.grid(_arms(arguments), 1, _rates(arguments), _initial(arguments), **options)

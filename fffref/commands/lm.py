@@ -31,7 +31,8 @@ examples:
 def _add_text(command):
     """Add what names a text."""
     command.add_argument("--text", default="shakespeare", metavar="TEXT",
-                         help="shakespeare (eight plays, inside the package), tiny-shakespeare, or a file in UTF-8; "
+                         help="shakespeare (eight plays, inside the package), tiny-shakespeare, python (its "
+                              "standard library), or a file in UTF-8; "
                          "its last tenth is held out (%(default)s)")  # fmt: skip
     command.add_argument(
         "--data-folder", metavar="FOLDER", help="where input.txt of tiny-shakespeare is, if you have it"

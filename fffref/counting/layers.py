@@ -16,9 +16,11 @@ feedforward layer.
 """
 
 import functools
+from dataclasses import replace
 
 from .. import checks
 from ..layers import tree
+from ..layers.activated import Activated
 from ..layers.dense_ff import DenseFF
 from ..layers.leaf_fff import LeafFFF
 from ..layers.moe import MoE
@@ -194,6 +196,13 @@ def _(layer: PathFFF):
 @of.register
 def _(layer: MoE):
     return moe(layer.n_in, layer.n_out, layer.n_experts, layer.k, layer.expert_in_bias.shape[1])
+
+
+@of.register
+def _(layer: Activated):
+    inner, more = of(layer.layer), Work(0, layer.layer.n_out)  # one activation an output, and its derivative
+    passes = {name: getattr(inner, name) + more for name in ("inference", "forward", "backward")}
+    return replace(inner, name=f"{inner.name}, {layer.behind} behind", **passes)
 
 
 def _sizes(**sizes):

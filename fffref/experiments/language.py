@@ -5,18 +5,20 @@ tiny-shakespeare. An arm is an FF layer; a run is an arm with initial values, a 
 """
 
 import functools
+import hashlib
 import time
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from .. import __version__, datasets, training
+from .. import __version__, counting, datasets, training
 from ..models import sizes, text, vocabulary
 from ..models.sizes import Sizes
 from . import language_report, ngram
 from .language_arms import ARMS, GATE, PUBLISHED, RATES, RIVALS, TOLERANCE, best  # noqa: F401 (public here)
 from .sweep import digest
 
+FIXED = ("shakespeare", "tiny-shakespeare")  # texts whose name says all: one is inside the package, one has a digest
 WATCHED = 4096  # held-out tokens by which leaves in use are counted
 
 
@@ -34,6 +36,8 @@ class Run:
         Initial values of the FF layers, see `Sizes`.
     seed, steps, batch_size : int
     text : str
+    masked : float, optional
+        The share of positions to hide: the model then fills gaps, and sees both sides.
     folder : str, optional
         Where the text is; no part of the key.
     """
@@ -45,13 +49,17 @@ class Run:
     steps: int = 2000
     batch_size: int = 12
     text: str = "tiny-shakespeare"
+    masked: float | None = None
     folder: str | None = field(default=None, compare=False)
 
     def key(self):
         """Return a digest of what makes this run this run: sizes, recipe, text and seed."""
-        # the number of characters follows from the text, which is named
-        facts = [vars(self.sizes(1)), sizes.STREAM[self.initial], self.recipe().facts(), training.NUMERICS, self.text]
-        facts += [self.seed, self.steps]
+        # the number of characters follows from the text; what came to the record later counts where it is set
+        facts = [{name: value for name, value in vars(self.sizes(1)).items() if value is not None}]
+        facts += [sizes.STREAM[self.initial], self.recipe().facts(), training.NUMERICS, self.text, self.seed]
+        facts += [self.steps, *([] if self.masked is None else [self.masked])]
+        if self.text not in FIXED:  # a file, or a library, that may be another tomorrow
+            facts.append(hashlib.sha256(datasets.text(self.text).encode()).hexdigest())
         return digest(facts)
 
     @property
@@ -64,12 +72,14 @@ class Run:
     def sizes(self, n_tokens):
         """Return the model's `Sizes`."""
         options = {name: value for name, value in ARMS[self.arm].items() if name != "route_gradient"}
-        return Sizes(vocabulary=n_tokens, initial=self.initial, ff_bias=self.initial == "uniform", **options)
+        causal, ff_bias = self.masked is None, self.initial == "uniform"
+        return Sizes(vocabulary=n_tokens, initial=self.initial, ff_bias=ff_bias, causal=causal, **options)
 
     def recipe(self):
         """Return how it is trained, see `models.text.recipe`."""
         arm = ARMS[self.arm]
-        return text.recipe(arm["ff"], self.learning_rate, self.batch_size, arm.get("route_gradient"))
+        made = text.recipe(arm["ff"], self.learning_rate, self.batch_size, arm.get("route_gradient"))
+        return replace(made, fast=False) if "behind" in arm else made  # `Activated` has no compiled form
 
 
 def execute(run):
@@ -82,28 +92,55 @@ def execute(run):
     Returns
     -------
     dict
-        What the run is; "validation_loss" (routing hard) and "soft_loss" in nats a character; "leaves_used", for each
-        layer, of "leaves"; "neurons_stored", "neurons_engaged", "parameters"; "step_seconds".
+        What the run is; "validation_loss" (routing hard) and "soft_loss" in nats a character; "leaves_used" by each
+        layer; both after each quarter of the steps too ("validation_losses", "ends_over_training"); "neurons_stored",
+        "neurons_engaged" of one layer; "parameters" of the model; "step_seconds".
     """
-    characters, train, validation = _text(run.text, run.folder)
-    # epochs only set how often the loop looks up
-    task = text.CausalText(train, validation, Sizes(vocabulary=1).context, epoch=max(1, run.steps // text.EPOCHS))
+    characters, task = _task(run)
     # every arm of a seed begins with the same stream
     model = sizes.draw(training.stream(run.seed, "weights"), run.sizes(len(characters)))
     start = time.perf_counter()
-    model, history = training.train(model, task, run.recipe(), run.seed, progress=False, watch_every=text.EPOCHS)
-    seconds = time.perf_counter() - start  # evaluation at the end included: all arms have it
+    model, history = training.train(model, task, run.recipe(), run.seed, progress=False, watch_every=text.EPOCHS // 4)
+    seconds = time.perf_counter() - start  # four evaluations included: all arms have them
+    watched = [row for row in history if "ends_used" in row]
     ffs = [ff for ff in model.ffs() if ff is not None]  # all of one size: the first speaks for them
     return {
         "arm": run.arm, "learning_rate": run.learning_rate, "initial": run.initial, "seed": run.seed,
-        "steps": run.steps, "batch_size": run.batch_size, "text": run.text,
+        "steps": run.steps, "batch_size": run.batch_size, "text": run.text, "masked": run.masked,
         "validation_loss": history[-1]["validation_loss"], "soft_loss": history[-1]["soft_loss"],
+        "validation_losses": [round(row["validation_loss"], 4) for row in watched],
         "training_loss": [round(row["loss"], 4) for row in history],
         "neurons_stored": ffs[0].neurons_stored if ffs else 0,
         "neurons_engaged": ffs[0].neurons_engaged if ffs else 0,
-        "leaves_used": ends_used(model, validation[:WATCHED]), "parameters": model.n_parameters,
-        "step_seconds": round(seconds / run.steps, 5), "version": __version__,
+        "leaves_used": watched[-1]["ends_used"], "ends_over_training": [row["ends_used"] for row in watched],
+        "parameters": model.n_parameters, "step_seconds": round(seconds / run.steps, 5), "version": __version__,
     }  # fmt: skip
+
+
+class _Watched:
+    """What both tasks watch beside the loss: how many ends of each layer are in use."""
+
+    def watch(self, model, settings):
+        """As `Text.watch`, and "ends_used"."""
+        return super().watch(model, settings) | {"ends_used": ends_used(model, self.validation[:WATCHED])}
+
+
+class _Causal(_Watched, text.CausalText):
+    """Continue a text, watched."""
+
+
+class _Masked(_Watched, text.MaskedText):
+    """Fill a text's gaps, watched."""
+
+
+def _task(run):
+    """Vocabulary and task of a run."""
+    characters, train, validation = _text(run.text, run.folder, run.masked is not None)
+    # epochs only set how often the loop looks up
+    options = {"context": Sizes(vocabulary=1).context, "epoch": max(1, run.steps // text.EPOCHS)}
+    if run.masked is None:
+        return characters, _Causal(train, validation, **options)
+    return characters, _Masked(train, validation, mask=characters.mask, share=run.masked, **options)
 
 
 def ends_used(model, ids):
@@ -132,10 +169,10 @@ def _bottoms(path):
 
 
 @functools.lru_cache(maxsize=1)
-def _text(name, folder):
+def _text(name, folder, masked=False):
     """Vocabulary, training part and held-out part of a text, loaded once a process."""
     content = datasets.text(name, folder)
-    characters = vocabulary.Characters.of(content)
+    characters = vocabulary.Characters.of(content, masked)
     ids = characters.encode(content)
     task = text.CausalText.of(ids, 64)
     return characters, task.train, task.validation
@@ -194,7 +231,7 @@ def report(results, folder=None):
     Parameters
     ----------
     results : list of dict
-        Of `execute`, of one text, number of steps and batch size.
+        Of `execute`, of one task, text, number of steps and batch size.
     folder : path-like, optional
         Where the text is, for the n-gram beside; left out if the text is not found.
 
@@ -203,7 +240,16 @@ def report(results, folder=None):
     str
     """
     language_report.expect_one_setting(results)
-    return language_report.markdown(results, _n_gram(results[0]["text"], folder))
+    masked = results[0].get("masked")
+    n_gram = _n_gram(results[0]["text"], folder) if masked is None else None  # it knows what came before, not after
+    return language_report.markdown(results, {arm: cost(arm) for arm in ARMS}, n_gram)
+
+
+def cost(arm):
+    """Return the `Count` of one FF layer of an arm, or None where there is none."""
+    one_layer = replace(Run(arm, RATES[0]).sizes(1), layers=1)
+    (ff,) = sizes.draw(np.random.default_rng(0), one_layer).ffs()
+    return None if ff is None else counting.of(ff)
 
 
 def _n_gram(name, folder):

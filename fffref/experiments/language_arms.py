@@ -5,32 +5,28 @@ GATE = "dense 512"  # what has to reach the published loss, with nanoGPT's initi
 PUBLISHED, TOLERANCE = 1.88, 0.03  # nanoGPT's readme
 ARMS = {
     "none": {"ff": "none"},
-    **{f"dense {width}": {"ff": "dense", "width": width} for width in (9, 14, 36, 67, 80, 192, 512)},
-    "PathFFF 1 x 9 levels": {"ff": "path", "trees": 1, "depth": 8},
-    "PathFFF 16 x 5 levels": {"ff": "path", "trees": 16, "depth": 4},
-    "PathFFF 64 x 3 levels": {"ff": "path", "trees": 64, "depth": 2},
+    **{f"dense {width}": {"ff": "dense", "width": width} for width in (9, 14, 28, 36, 67, 80, 192, 256, 512, 2048)},
     **{
-        f"PathFFF {trees} x {depth + 1} levels, routing gradient": {
-            "ff": "path",
-            "trees": trees,
-            "depth": depth,
-            "route_gradient": "straight-through",
-        }
-        for trees, depth in ((1, 8), (16, 4), (64, 2))
+        f"PathFFF {trees} x {depth + 1} levels{what}": {"ff": "path", "trees": trees, "depth": depth, **options}
+        for what, forests, options in (
+            ("", ((1, 8), (4, 6), (16, 4), (64, 2), (128, 1)), {}),
+            (", routing gradient", ((1, 8), (16, 4), (64, 2)), {"route_gradient": "straight-through"}),
+            (", activation behind the sum", ((1, 8), (16, 4)), {"activation": "identity", "behind": "gelu"}),
+        )
+        for trees, depth in forests
     },
     **{
         f"LeafFFF depth {depth}, leaves of {width}": {"ff": "leaf", "depth": depth, "leaf_width": width}
-        for depth, width in ((3, 64), (4, 32), (6, 8))
+        for depth, width in ((3, 64), (4, 32), (6, 8), (6, 32))
     },
     "MoE 2 of 16, experts of 32": {"ff": "moe", "experts": 16, "width": 32},
 }
-RIVALS = {  # the dense layer that engages as many neurons
-    "PathFFF 1 x 9 levels": "dense 9", "PathFFF 16 x 5 levels": "dense 80", "PathFFF 64 x 3 levels": "dense 192",
-    "PathFFF 1 x 9 levels, routing gradient": "dense 9", "PathFFF 16 x 5 levels, routing gradient": "dense 80",
-    "PathFFF 64 x 3 levels, routing gradient": "dense 192",
-    "LeafFFF depth 3, leaves of 64": "dense 67", "LeafFFF depth 4, leaves of 32": "dense 36",
-    "LeafFFF depth 6, leaves of 8": "dense 14", "MoE 2 of 16, experts of 32": "dense 67",
-}  # fmt: skip
+DENSE = {"PathFFF 1 x": 9, "PathFFF 4 x": 28, "PathFFF 16 x": 80, "PathFFF 64 x": 192, "PathFFF 128 x": 256,
+         "LeafFFF depth 3,": 67, "LeafFFF depth 4,": 36, "LeafFFF depth 6, leaves of 8": 14,
+         "LeafFFF depth 6, leaves of 32": 36, "MoE": 67}  # fmt: skip
+RIVALS = {  # the dense layer that engages as many neurons, to within three
+    arm: f"dense {width}" for arm in ARMS for start, width in DENSE.items() if arm.startswith(start)
+}
 
 
 def best(results):

@@ -7,21 +7,23 @@ from .language_arms import ARMS, GATE, PUBLISHED, RATES, RIVALS, TOLERANCE, best
 
 
 def expect_one_setting(results):
-    """Refuse results of several texts, numbers of steps or batch sizes: their losses cannot be compared."""
-    settings = {(row["text"], row["steps"], row["batch_size"]) for row in results}
+    """Refuse results of several tasks, texts, numbers of steps or batch sizes: their losses cannot be compared."""
+    settings = {(row["text"], row["steps"], row["batch_size"], row.get("masked")) for row in results}
     if len(settings) != 1:
         raise checks.InputError(
-            f"the results must be of one text, number of steps and batch size, got {sorted(settings)}"
+            f"the results must be of one task, text, number of steps and batch size, got {sorted(settings, key=str)}"
         )
 
 
-def markdown(results, n_gram=None):
+def markdown(results, counts, n_gram=None):
     """Return the whole report.
 
     Parameters
     ----------
     results : list of dict
         Of `language.execute`, of one setting.
+    counts : dict of str to Count or None
+        What one FF layer of each arm costs.
     n_gram : float, optional
         Loss of an n-gram on the same held-out text, to print beside.
 
@@ -29,7 +31,17 @@ def markdown(results, n_gram=None):
     -------
     str
     """
-    return "\n\n".join((_gate(results), _table(results, n_gram), _search(results), _verdicts(results))) + "\n"
+    gate = [] if results[0].get("masked") or results[0]["text"] != "tiny-shakespeare" else [_gate(results)]
+    tables = (_table(results, counts, n_gram), _verdicts(results), _usage(results), _search(results))
+    return "\n\n".join([_setting(results[0]), *gate, *filter(None, tables)]) + "\n"
+
+
+def _setting(row):
+    """What all results have in common."""
+    share = row.get("masked")
+    task = "going on with it" if share is None else f"filling gaps, {share:.0%} of the positions"
+    return (f"# Language models, every seed\n\nText: {row['text']}; task: {task}; {row['steps']} steps of "
+            f"{row['batch_size']} sequences. Loss: nats a character over the held-out tenth, hard.")  # fmt: skip
 
 
 def _chosen(results):
@@ -69,24 +81,40 @@ def _gate(results):
     return "\n".join([lines[0], "", *lines[1:]])
 
 
-def _table(results, n_gram):
+def _table(results, counts, n_gram):
     """A line an arm, at its best and with all of its seeds; the n-gram below."""
     lines = [
-        "| FF layer | stored | engaged | loss, mean ± deviation (seeds) | soft | rate | initial | ends used, by layer "
-        "| ms a step |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| FF layer | stored | engaged | parameters | multiply-adds | loss, mean ± deviation (seeds) | soft | rate | "
+        "initial | ends used, by layer | ms a step |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for arm, rows in _chosen(results).items():
         row = rows[0]
         soft = "-" if row["soft_loss"] is None else f"{np.mean([r['soft_loss'] for r in rows]):.3f}"
         lines.append(
-            f"| {arm} | {row['neurons_stored']} | {row['neurons_engaged']} | {_spread(_losses(rows))} | {soft} | "
+            f"| {arm} | {row['neurons_stored']} | {row['neurons_engaged']} | {_cost(counts[arm])} | "
+            f"{_spread(_losses(rows))} | {soft} | "
             f"{row['learning_rate']:g} | {row['initial']} | {', '.join(map(str, row['leaves_used']))} | "
             f"{1e3 * np.median([r['step_seconds'] for r in rows]):.0f} |"
         )
     if n_gram is not None:
-        lines.append(f"| 5-gram, Witten-Bell, no network | | | {n_gram:.3f} | - | - | - | - | - |")
+        lines.append(f"| 5-gram, Witten-Bell, no network | | | | | {n_gram:.3f} | - | - | - | - | - |")
     return "\n".join(lines)
+
+
+def _cost(count):
+    """Parameters of one FF layer, and multiply-adds of one token in it."""
+    return "0 | 0" if count is None else f"{count.parameters} | {count.inference.multiply_adds}"
+
+
+def _usage(results):
+    """Ends in use along the training of each tree at its best, seed 0; nothing where no result has it."""
+    lines = ["Ends (leaves, bottom neurons, experts) that 4,096 held-out tokens reach, by layer, after each quarter of "
+             "the training, seed 0:", "", "| FF layer | 1/4 | 1/2 | 3/4 | end |", "|---|---|---|---|---|"]  # fmt: skip
+    for arm, row in best(results).items():
+        if arm in RIVALS and row.get("ends_over_training"):
+            lines.append(f"| {arm} | {' | '.join(', '.join(map(str, used)) for used in row['ends_over_training'])} |")
+    return "\n".join(lines) if len(lines) > 4 else ""
 
 
 def _search(results):

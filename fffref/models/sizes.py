@@ -6,6 +6,7 @@ import numpy as np
 
 from .. import checks
 from ..layers import DenseFF, LeafFFF, MoE, PathFFF
+from ..layers.activated import Activated
 from ..layers.record import aligned
 from .parts import Attention, Embedding, Norm
 from .transformer import Block, Transformer
@@ -36,6 +37,9 @@ class Sizes:
     trees, leaf_width, experts : int
         Of `PathFFF`, `LeafFFF` and `MoE`.
     activation : str
+        Of the neurons.
+    behind : str, optional
+        An activation of the FF layer's output, as in `Activated`.
     initial : {"uniform", "normal"}
         Initial values of the FF layers: as the layer's own `init` draws them, uniform within 1/sqrt(fan in); or as
         nanoGPT does, normal with 0.02, less for what is added to the residual stream, biases 0.
@@ -56,6 +60,7 @@ class Sizes:
     leaf_width: int = 64
     experts: int = 8
     activation: str = "gelu"
+    behind: str | None = None
     initial: str = "uniform"
     ff_bias: bool = False
 
@@ -129,7 +134,7 @@ def _feedforward(rng, sizes, dtype):
         layer = _as_nanogpt(rng, layer, sizes.layers)
     if sizes.ff == "dense" and not sizes.ff_bias:
         layer = replace(layer, in_bias=np.zeros_like(layer.in_bias), out_bias=np.zeros_like(layer.out_bias))
-    return layer
+    return layer if sizes.behind is None else Activated(layer, sizes.behind)
 
 
 def _as_nanogpt(rng, layer, n_layers):

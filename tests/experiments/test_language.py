@@ -27,7 +27,7 @@ def row(arm, loss, seed=0, rate=1e-3, initial="uniform", **changes):
     """A recorded result."""
     return {
         "arm": arm, "validation_loss": loss, "soft_loss": None, "seed": seed, "learning_rate": rate, "initial": initial,
-        "steps": 2000, "batch_size": 12, "text": "no such text", "neurons_stored": 3, "neurons_engaged": 2,
+        "steps": 2000, "batch_size": 12, "text": "tiny-shakespeare", "neurons_stored": 3, "neurons_engaged": 2,
         "leaves_used": [1, 2], "step_seconds": 0.01,
     } | changes  # fmt: skip
 
@@ -36,10 +36,19 @@ def test_keys_tell_runs_apart_and_nothing_else():
     base = Run("dense 67", 1e-3)
     others = [
         replace(base, arm="dense 80"), replace(base, learning_rate=3e-3), replace(base, initial="normal"),
-        replace(base, seed=1), replace(base, steps=40), replace(base, batch_size=13), replace(base, text="x"),
+        replace(base, seed=1), replace(base, steps=40), replace(base, batch_size=13), replace(base, text="shakespeare"),
+        replace(base, masked=0.2), replace(base, text="python"),
     ]  # fmt: skip
-    assert len({run.key() for run in [base, *others]}) == 8
+    assert len({run.key() for run in [base, *others]}) == 10
     assert replace(base, folder="elsewhere").key() == base.key()
+
+
+def test_a_text_that_changed_is_another_run(text):
+    before = Run("none", 1e-3, text=text).key()
+    assert Run("none", 1e-3, text=text).key() == before
+    with open(text, "a") as file:
+        file.write("and more")
+    assert Run("none", 1e-3, text=text).key() != before
 
 
 def test_rivals_engage_as_many_neurons():
@@ -47,12 +56,14 @@ def test_rivals_engage_as_many_neurons():
     engaged = {
         arm: sizes.draw(rng, Run(arm, 1e-3).sizes(5)).blocks[0].ff.neurons_engaged for arm in ARMS if arm != "none"
     }
+    assert set(RIVALS) == {arm for arm in ARMS if arm != "none" and not arm.startswith("dense")}
     for arm, rival in RIVALS.items():
         assert abs(engaged[arm] - engaged[rival]) <= 3, arm
     assert engaged["dense 512"] == 512
 
 
 @pytest.mark.parametrize("arm", ["none", "dense 9", "LeafFFF depth 6, leaves of 8", "PathFFF 16 x 5 levels",
+                                 "PathFFF 1 x 9 levels, activation behind the sum",
                                  "MoE 2 of 16, experts of 32"])  # fmt: skip
 def test_a_run_measures_what_it_says(arm, text):
     result = language.execute(Run(arm, 3e-3, steps=20, batch_size=2, text=text))
@@ -61,8 +72,27 @@ def test_a_run_measures_what_it_says(arm, text):
     assert (result["soft_loss"] is None) == (not arm.startswith("Leaf"))
     assert result["seed"] == 0 and len(result["training_loss"]) == 20
     assert len(result["leaves_used"]) == (0 if arm == "none" else 4)
-    ends = {"dense 9": 1, "LeafFFF depth 6, leaves of 8": 64, "PathFFF 16 x 5 levels": 256}.get(arm, 16)
+    ends = {"dense 9": 1, "LeafFFF depth 6, leaves of 8": 64, "MoE 2 of 16, experts of 32": 16}.get(arm, 256)
     assert all(1 <= used <= ends for used in result["leaves_used"])
+    assert len(result["ends_over_training"]) == len(result["validation_losses"]) == 4
+    assert result["ends_over_training"][-1] == result["leaves_used"]
+
+
+def test_a_masked_run_is_another_task(text):
+    runs = [Run("dense 9", 3e-3, steps=40, batch_size=2, text=text, masked=share) for share in (None, 0.2)]
+    causal, masked = map(language.execute, runs)
+    assert masked["masked"] == 0.2 and masked["validation_loss"] != causal["validation_loss"]
+    assert runs[1].sizes(5).causal is False
+    report = language.report([masked])
+    assert "filling gaps, 20% of the positions" in report and "Gate" not in report and "5-gram" not in report
+
+
+def test_what_an_arm_costs():
+    assert language.cost("none") is None
+    assert language.cost("dense 9").inference.multiply_adds == 2 * 9 * 128
+    plain, behind = (language.cost("PathFFF 1 x 9 levels" + what) for what in ("", ", activation behind the sum"))
+    assert plain.inference.multiply_adds == behind.inference.multiply_adds
+    assert behind.inference.elementwise - plain.inference.elementwise == 128
 
 
 def test_the_best_of_seed_0_is_repeated():
@@ -87,13 +117,13 @@ def test_the_report_has_every_arm_seed_and_verdict():
     report = language.report([row("none", 2.2), row("dense 9", 1.95), *gate, *trees])
     assert "* With nanoGPT's values and rate (normal, 0.001): 1.870 (1), reached." in report
     assert "* With its own best (uniform, 0.003): 1.700 (1), better." in report
-    assert "| PathFFF 1 x 9 levels | 3 | 2 | 2.000 ± 0.100 (3) |" in report
+    assert "| PathFFF 1 x 9 levels | 3 | 2 | 131327 | 2304 | 2.000 ± 0.100 (3) |" in report
     assert "PathFFF 1 x 9 levels less dense 9: +0.050 nat (3 and 1 seeds); 40% of the way" in report
     assert "| dense 512 | normal | 0.001 | 1.870 |" in report and "5-gram" not in report
     missed = language.report([row("dense 512", 1.95, initial="normal")])
     assert missed.count("MISSED") == 2
     assert language.report([row("none", 2.0)]).count("not recorded yet") == 2
-    with pytest.raises(ValueError, match="of one text, number of steps and batch size"):
+    with pytest.raises(ValueError, match="of one task, text, number of steps and batch size"):
         language.report([row("none", 2.0), row("none", 2.0, steps=40)])
 
 
