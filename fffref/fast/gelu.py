@@ -8,7 +8,6 @@ Phi is that of `kernels.gelu_single`, right to 4e-6 of its value. `quick(layer)`
 from dataclasses import replace
 
 import numpy as np
-from numba import njit
 
 from ..layers import activations
 from . import kernels
@@ -35,7 +34,7 @@ def slopes(z, slope):
         slope[j] = phi + x * (e * DENSITY)
 
 
-slopes_jit = njit(cache=True, fastmath=False, error_model="numpy")(slopes)
+slopes_jit = kernels.compiled(slopes, fastmath=False)
 
 
 def gelu(z):

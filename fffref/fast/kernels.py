@@ -17,6 +17,7 @@ The ladder, from what the paper says to what is shipped:
 # B batch, I inputs, O outputs, K trees, D neurons on a path, M neurons of a tree, l leaf width, w dense width
 """
 
+import functools
 import math
 import types
 import warnings
@@ -462,30 +463,34 @@ def pair_dots(x, sample, weight, neuron, logit):
 # ---------------------------------------------------------------------- compiled
 
 
-def compiled(function, cache=True):
+def compiled(function, **options):
     """The function, compiled at its first call; kept on disk, if there is a folder for it."""
-    return njit(cache=cache, **OPTIONS)(function)
+    options = OPTIONS | options
+    try:
+        return njit(cache=True, **options)(function)
+    except RuntimeError:  # Numba found no folder that can be written
+        _say_that_nothing_is_kept()
+        return njit(**options)(function)
+
+
+@functools.cache
+def _say_that_nothing_is_kept():
+    """Warn, once a process."""
+    warnings.warn(
+        "compiled kernels cannot be kept, so that every process compiles anew (some seconds): neither the "
+        "package's folder nor the user's cache can be written; set NUMBA_CACHE_DIR to a folder that can",
+        stacklevel=4,
+    )
 
 
 def compile_all(names):
     """Make NAME_jit of each function NAME, and let kernels call each other by their plain names."""
-    cache = True
     for name, function in list(names.items()):
         if isinstance(function, types.FunctionType) and function.__module__ == names["__name__"]:
             if name == "gelu_single":
                 continue
             register_jitable(**OPTIONS)(function)
-            try:
-                names[f"{name}_jit"] = compiled(function, cache)
-            except RuntimeError:  # Numba found no folder that can be written
-                cache = False
-                names[f"{name}_jit"] = compiled(function, cache)
-    if not cache:
-        warnings.warn(
-            "compiled kernels cannot be kept, so that every process compiles anew (some seconds): neither the "
-            "package's folder nor the user's cache can be written; set NUMBA_CACHE_DIR to a folder that can",
-            stacklevel=2,
-        )
+            names[f"{name}_jit"] = compiled(function)
 
 
 compile_all(globals())

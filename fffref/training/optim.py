@@ -6,6 +6,7 @@ its record. The state is a tuple of records (velocities, moments), so that a che
 Where a gradient is `Rows`, only those rows move: what was not visited is neither read nor written.
 """
 
+import functools
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -56,20 +57,9 @@ class Optimizer:
             _check_gradient(name, gradient, array)
             # the short way is only right where a row without a gradient stays as it is
             if _are_rows(gradient) and self._leaves_other_rows_alone():
-                self._move_rows(array, gradient, moments, constants)
+                move_rows(self, array, gradient, moments, constants)
             else:
                 self._move_blocks(array, gradient.dense() if _are_rows(gradient) else gradient, moments, constants)
-
-    def _move_rows(self, array, gradient, moments, constants):
-        """Move the rows that have a gradient, a block at a time: take them out, move them, put them back."""
-        views = [gradient.rows_of(whole) for whole in (array, *moments)]  # (..., I) -> (n, I), no copy
-        n_rows = max(1, BLOCK // max(1, gradient.values[:1].size))  # a block of all arrays stays in the nearer caches
-        for start in range(0, len(gradient.index), n_rows):
-            index, values = gradient.index[start : start + n_rows], gradient.values[start : start + n_rows]
-            rows = [view[index] for view in views]  # (n, I) -> (v, I), a copy: indexing by numbers
-            self._move(rows[0], values, rows[1:], constants)
-            for view, moved in zip(views, rows, strict=True):
-                view[index] = moved  # (v, I) -> (n, I); no row twice, `Rows` saw to it
 
     def _move_blocks(self, array, gradient, moments, constants):
         """Move a whole array, a block at a time."""
@@ -82,6 +72,22 @@ class Optimizer:
         for start in range(0, array.size, BLOCK):
             p, g, *m = (a[start : start + BLOCK] for a in flat)  # elementwise: where a block ends changes nothing
             self._move(p, g, m, constants)
+
+
+def move_rows_by_blocks(optimizer, array, gradient, moments, constants):
+    """Move the rows that have a gradient, a block at a time: take them out, move them, put them back."""
+    views = [gradient.rows_of(whole) for whole in (array, *moments)]  # (..., I) -> (n, I), no copy
+    n_rows = max(1, BLOCK // max(1, gradient.values[:1].size))  # a block of all arrays stays in the nearer caches
+    for start in range(0, len(gradient.index), n_rows):
+        index, values = gradient.index[start : start + n_rows], gradient.values[start : start + n_rows]
+        rows = [view[index] for view in views]  # (n, I) -> (v, I), a copy: indexing by numbers
+        optimizer._move(rows[0], values, rows[1:], constants)
+        for view, moved in zip(views, rows, strict=True):
+            view[index] = moved  # (v, I) -> (n, I); no row twice, `Rows` saw to it
+
+
+# one answer per optimiser; fast training registers compiled ones, `compiled_steps.py`
+move_rows = functools.singledispatch(move_rows_by_blocks)
 
 
 def _are_rows(gradient):

@@ -4,6 +4,7 @@ import cases
 import numpy as np
 import pytest
 
+from fffref import PathFFF
 from fffref.layers.record import Rows
 from fffref.training.optim import SGD, Adam, Clipped
 
@@ -191,3 +192,38 @@ def test_long_gradients_are_shortened_and_short_ones_left_alone(rng):
     assert Clipped(SGD()).clipped(broken) is broken
     with pytest.raises(ValueError, match=r"length must lie in \(0, inf\)"):
         Clipped(SGD(), 0.0)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("optimizer", [SGD(), Adam(), Adam(0.8, 0.99, 1e-6, 0.1)], ids=str)
+@pytest.mark.parametrize("shape", [(37, 5), (37, 64), (3, 37, 130), (37,), (2, 37)], ids=str)
+def test_compiled_steps_at_rows_have_the_same_bits(dtype, optimizer, shape, rng):
+    from fffref.training import compiled_steps, optim  # noqa: F401 (the first registers)
+
+    lead, tail = (shape[:-1], shape[-1:]) if shape[-1] not in (37,) else (shape, ())
+    index = np.sort(rng.choice(np.prod(lead), 20, replace=False))
+    gradient = Rows(index, rng.standard_normal((20, *tail)).astype(dtype), shape)
+    arrays = [rng.standard_normal(shape).astype(dtype) ** (2 if i == 2 else 1) for i in range(3)]
+    n_moments = len(optimizer.init(PathFFF.init(rng, 2, 2, 1)))
+    mine, theirs = ([a.copy() for a in arrays[: 1 + n_moments]] for _ in range(2))
+    constants = optimizer._constants(np.dtype(dtype).type, 7, 0.01)
+    assert optim.move_rows.dispatch(type(optimizer)) is not optim.move_rows_by_blocks
+    optim.move_rows(optimizer, mine[0], gradient, mine[1:], constants)
+    optim.move_rows_by_blocks(optimizer, theirs[0], gradient, theirs[1:], constants)
+    for one, other, before in zip(mine, theirs, arrays, strict=False):
+        np.testing.assert_array_equal(one, other)
+        moved = (one != before).reshape(np.prod(lead), -1).any(1)
+        np.testing.assert_array_equal(np.flatnonzero(moved), index)
+
+
+def test_compiled_steps_leave_what_they_cannot_take_to_the_reference(rng):
+    from fffref.training import compiled_steps, optim  # noqa: F401
+
+    gradient = Rows(np.array([1, 4]), rng.standard_normal((2, 5)), (9, 5))
+    for optimizer in (SGD(), Adam()):
+        moments = [np.zeros((5, 9)).T for _ in optimizer.init(PathFFF.init(rng, 2, 2, 1))]
+        whole, expected = np.ones((5, 9)).T, np.ones((9, 5))  # strided, and C order
+        constants = optimizer._constants(np.float64, 0, 0.1)
+        optim.move_rows(optimizer, whole, gradient, moments, constants)
+        optim.move_rows_by_blocks(optimizer, expected, gradient, [np.zeros((9, 5)) for _ in moments], constants)
+        np.testing.assert_array_equal(whole, expected)
