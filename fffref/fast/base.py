@@ -20,9 +20,10 @@ from numba import typeof
 from .. import checks
 from ..layers.record import CACHE_LINE
 
-CHUNK = 64  # rows at least that a thread takes at a time; fewer are done sooner than handed over
-CHUNKS_A_THREAD = 4  # so that a thread which is kept waiting leaves its share to the others
-LARGEST_CHUNK = 2048
+# Rows that a thread takes at a time. The more rows go together, the more of them share a weight row; but waking a
+# sleeping thread takes some 40 us, in which one thread does half a chunk of the least size.
+CHUNK = 128
+LARGEST_CHUNK = 2048  # smaller than a share of a large batch: a thread that is kept waiting leaves rows to the others
 
 
 @functools.singledispatch
@@ -144,7 +145,7 @@ class CompiledLayer(abc.ABC):
 
     def share_out(self, work, n):
         """Call `work(first, last)` for chunks of `n` rows, each as soon as one of the threads asks for it."""
-        size = min(LARGEST_CHUNK, max(CHUNK, -(-n // (CHUNKS_A_THREAD * self.threads))))
+        size = min(LARGEST_CHUNK, max(CHUNK, -(-n // self.threads)))
         if self.threads == 1 or n < 2 * CHUNK:
             if n:
                 work(0, n)
