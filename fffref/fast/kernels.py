@@ -202,20 +202,22 @@ def cmm(weights, x, y):
     combine(logit, node, weights.out_weight, y, (), False)
 
 
+def products(weight, x, i, z):
+    """Row i of x with every row of a matrix, four at a time: weight (n, I), x (B, I) -> z (n,)."""
+    four = len(z) - len(z) % 4
+    for n in range(0, four, 4):
+        z[n], z[n + 1], z[n + 2], z[n + 3] = dot_four(x, (i, i, i, i), weight, (n, n + 1, n + 2, n + 3))
+    for n in range(four, len(z)):
+        z[n] = dot(x[i], weight[n])
+
+
 def dense_row(weights, neurons, x, i, hidden, y):
-    """A dense layer on row i of x: every neuron a dot product, four at a time; then all output rows.
+    """A dense layer on row i of x: every neuron a dot product; then all output rows.
 
     neurons (w,), the numbers 0 to w - 1; x (B, I) -> hidden (w,), y (O,)
     """
-    w = len(neurons)
-    four = w - w % 4
-    for n in range(0, four, 4):
-        hidden[n], hidden[n + 1], hidden[n + 2], hidden[n + 3] = dot_four(
-            x, (i, i, i, i), weights.in_weight, (n, n + 1, n + 2, n + 3)
-        )
-    for n in range(four, w):
-        hidden[n] = dot(x[i], weights.in_weight[n])
-    for n in range(w):
+    products(weights.in_weight, x, i, hidden)
+    for n in range(len(neurons)):
         hidden[n] += weights.in_bias[n]
     activate(weights.kind, hidden)
     combine(hidden, neurons, weights.out_weight, y, (), False)

@@ -3,6 +3,8 @@
 # s tokens read at once, L tokens read so far, H hidden width, h heads of width d, V words
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from .. import checks
@@ -18,6 +20,9 @@ class Reader:
         Causal.
     instead : dict of str to callable, optional
         As in `Transformer.hidden`: compiled FF layers, for instance.
+    compiled : bool
+        Whether a token by itself goes through compiled norms and attention: at one row, NumPy's calls cost more than
+        its arithmetic. The FF layers handed in must then take a row by itself, (H,).
 
     Raises
     ------
@@ -25,7 +30,7 @@ class Reader:
         If the model is not causal.
     """
 
-    def __init__(self, model, instead=None):
+    def __init__(self, model, instead=None, compiled=False):
         if not model.causal:
             raise checks.InputError("the model fills gaps and cannot go on with a text; use fffref fill-mask")
         self.model, self.run, self.length = model, model.parts() | (instead or {}), 0
@@ -33,6 +38,7 @@ class Reader:
         shape = len(model.blocks), heads, model.max_length, model.hidden_width // heads  # layers, h, L, d
         # room for a whole sequence, filled as it is read
         self.keys, self.values = (np.empty(shape, model.dtype) for _ in range(2))
+        self.rows = _RowWeights.of(model) if compiled else None
 
     def read(self, ids):
         """Read tokens; return the logits (V,) of the one that follows.
@@ -54,6 +60,8 @@ class Reader:
         ids, _ = model.checked(ids)
         if start + len(ids) > model.max_length:
             raise checks.InputError(f"a sequence has at most {model.max_length} tokens, got {start + len(ids)}")
+        if self.rows is not None and len(ids) == 1:
+            return self._read_one(ids)
         # start: positions go on where they were
         x, _ = parts.embed(ids[None], model.embedding, model.eps, start)  # (s, H)
         for i, block in enumerate(model.blocks):
@@ -63,6 +71,22 @@ class Reader:
                 x += run[f"blocks.{i}.ff"](run[f"blocks.{i}.norm2"](x))
         self.length += len(ids)  # after all blocks: each wrote at the same place
         return model.head(run["final_norm"](x[-1:]))[0]  # only the last token's logits are wanted: (1, H) -> (V,)
+
+    def _read_one(self, ids):
+        """`read` for one token, its row (H,) in compiled code: the same lines."""
+        from ..fast import decoding
+
+        model, eps = self.model, self.model.eps
+        x = parts.embed(ids[None], model.embedding, eps, self.length)[0][0]  # (H,)
+        normal = np.empty_like(x)
+        for i, (norm1, attention, norm2) in enumerate(self.rows.blocks):
+            decoding.add_attention_jit(norm1, attention, x, self.keys[i], self.values[i], self.length)
+            if norm2 is not None:
+                decoding.norm_jit(norm2, x, normal)
+                x += self.run[f"blocks.{i}.ff"](normal)
+        self.length += 1
+        decoding.norm_jit(self.rows.final_norm, x, normal)
+        return model.head(normal)
 
     def _attention(self, i, x, part):
         """`parts.attention` for the rows that are new, with keys and values of all: (s, H) -> (s, H)."""
@@ -75,6 +99,34 @@ class Reader:
             scores += parts.later(stop, x.dtype)[start:]  # (s, L): the last rows of the whole table
         mixed = parts.softmax(scores) @ self.values[i, :, :stop]  # (h, s, d)
         return mixed.swapaxes(0, 1).reshape(x.shape) @ part.out.T  # (h, s, d) -> (s, H)
+
+
+class _RowWeights(NamedTuple):
+    """The weights of a model's norms and attention as kernels take them: for every block, and of the last norm."""
+
+    blocks: list
+    final_norm: tuple
+
+    @classmethod
+    def of(cls, model):
+        """Shared with the model, never copied; ValueError if an array is not C-contiguous."""
+        from ..fast import decoding
+        from ..fast.base import shared
+
+        def arrays(part):
+            """A part's two arrays."""
+            return [shared(name, array, model.dtype) for name, array in part.arrays().items()]
+
+        def norm(part):
+            """As kernels take it."""
+            return None if part is None else decoding.NormWeights(*arrays(part), model.eps)
+
+        def mix(part):
+            """As kernels take it."""
+            return decoding.AttentionWeights(*arrays(part), part.heads, part.factor)
+
+        blocks = [(norm(block.norm1), mix(block.attention), norm(block.norm2)) for block in model.blocks]
+        return cls(blocks, norm(model.final_norm))
 
 
 def sample(model, ids, n, temperature=1.0, rng=None):
@@ -108,11 +160,14 @@ def sample(model, ids, n, temperature=1.0, rng=None):
     n, temperature = checks.integer("n", n, 0), checks.number("temperature", temperature, "[0, inf)")
     if temperature > 0:
         checks.generator("rng", rng)
-    instead, model = getattr(model, "instead", None), getattr(model, "model", model)  # an `Exchanged` has both
+    # an `Exchanged` has all three
+    instead, compiled = getattr(model, "instead", None), getattr(model, "compiled", False) is True
+    model = getattr(model, "model", model)
     if len(ids) == 0:
         raise checks.InputError("the beginning is empty; give at least one token, such as a line's end")
     # checked before the first token is asked for: a generator would wait
-    return _samples(Reader(model, instead), list(map(int, ids)), n, lambda logits: _draw(logits, temperature, rng))
+    reader = Reader(model, instead, compiled)
+    return _samples(reader, list(map(int, ids)), n, lambda logits: _draw(logits, temperature, rng))
 
 
 def _samples(reader, ids, n, draw):
@@ -124,7 +179,7 @@ def _samples(reader, ids, n, draw):
         if reader.length + len(unread) > model.max_length:
             unread = recent[-max(1, model.max_length // 2) :]
             # keys of the old positions are of no use at new ones
-            reader, recent = Reader(model, reader.run), list(unread)
+            reader, recent = Reader(model, reader.run, reader.rows is not None), list(unread)
         token = draw(reader.read(np.array(unread)))  # all of the beginning at once, then one by one
         unread = [token]
         recent.append(token)

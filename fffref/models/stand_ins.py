@@ -9,10 +9,14 @@ from .blocks import backward, forward
 
 @dataclass(frozen=True, eq=False)
 class Exchanged:
-    """A model of which some parts, by name, are computed by other functions; it shares the model's weights."""
+    """A model of which some parts, by name, are computed by other functions; it shares the model's weights.
+
+    `compiled`: those functions are compiled layers, and whoever reads one token after the other may compile the rest.
+    """
 
     model: Record
     instead: dict[str, Callable]
+    compiled: bool = False
 
     def __call__(self, ids, mask=None):
         """As `Transformer.__call__`."""

@@ -9,7 +9,7 @@ Without `causal` it is crammedBERT and, with `PathFFF`, UltraFastBERT: `models.b
 # B sequences, S positions, R = B S rows, H hidden width, V words
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..layers.path_fff import PathFFF
 from ..layers.record import Record
@@ -121,7 +121,7 @@ class Transformer(Record):
         return functions | {"final_norm": norm(self.final_norm)}
 
     def compiled(self, threads=1):
-        """Return the same model for inference, its FF layers compiled.
+        """Return the same model for inference, its FF layers compiled; and, a token at a time, the rest too.
 
         Parameters
         ----------
@@ -134,7 +134,7 @@ class Transformer(Record):
         """
         from ..fast import jit  # imported where needed: Numba takes its time
 
-        return self.with_ffs(lambda layer: jit(layer, threads))
+        return replace(self.with_ffs(lambda layer: jit(layer, threads)), compiled=True)
 
     def with_ffs(self, make):
         """Return the same model for inference, its FF layers computed by other functions.

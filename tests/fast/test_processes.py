@@ -19,7 +19,7 @@ import pytest
 
 import fffref
 from fffref import LeafFFF
-from fffref.fast import kernels
+from fffref.fast import decoding, kernels
 from fffref.layers import tree
 
 WHOLE = """
@@ -214,3 +214,5 @@ def test_the_cache_of_kernels_knows_what_they_are_made_of():
     folder = pathlib.Path(kernels.__file__).parent
     text = b"".join((folder / name).read_bytes() for name in ("registers.py", "instructions.py"))
     assert kernels.REGISTERS == hashlib.sha256(text).hexdigest()[:12]
+    text += (folder / "kernels.py").read_bytes()
+    assert decoding.KERNELS == hashlib.sha256(text).hexdigest()[:12]

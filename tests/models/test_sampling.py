@@ -83,3 +83,32 @@ def test_what_cannot_go_on_is_refused(rng):
         sample(model, [1], 3, -1)
     with pytest.raises(ValueError, match="not finite: its weights hold NaN"):
         list(sample(model.map(lambda a: a * np.nan), [1], 3, 0))
+
+
+@pytest.mark.parametrize("dtype, tolerance", [(np.float64, 1e-11), (np.float32, 2e-4)])
+@pytest.mark.parametrize("ff", ["none", "dense", "path", "leaf"])
+@pytest.mark.parametrize("heads", [1, 2, 8])
+def test_a_token_by_itself_compiled_is_the_same(ff, heads, dtype, tolerance, rng):
+    model = model_of(rng, ff=ff, heads=heads, context=9).astype(dtype)
+    ids = rng.integers(0, 11, 9)
+    reader, fast = Reader(model), Reader(model, model.compiled().instead, compiled=True)
+    for place in (0, 3, 4, 5, 6, 7, 8):  # three tokens at once, then one by one
+        part = ids[:3] if place == 0 else ids[place : place + 1]
+        expected, found = reader.read(part), fast.read(part)
+        assert found.dtype == dtype and found.shape == (11,)
+        np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
+        kept = [r.keys[:, :, : r.length] for r in (fast, reader)]
+        np.testing.assert_allclose(*kept, rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(found, model(ids)[-1], rtol=tolerance, atol=tolerance)
+    with pytest.raises(ValueError, match="at most 9 tokens, got 10"):
+        fast.read(ids[:1])
+
+
+def test_changed_weights_are_seen_by_the_compiled_reader(rng):
+    model = model_of(rng)
+    fast = Reader(model, model.compiled().instead, compiled=True)
+    model.blocks[1].attention.out[...] *= 2
+    model.final_norm.bias[...] += 1
+    for token in (3, 1):
+        found = fast.read(np.array([token]))
+    np.testing.assert_allclose(found, model(np.array([3, 1]))[-1], rtol=1e-11, atol=1e-11)
