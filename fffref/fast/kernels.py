@@ -408,13 +408,17 @@ def leaf_rows(weights, x, leaf, y):
     """
     leaf_routes(Trees(weights.node_weight, weights.node_bias, 1, True), x, leaf)
     L, width = weights.in_bias.shape
-    order = np.empty(len(x), np.intp)
-    sort_by_key(leaf, np.empty(L + 1, np.intp), order)
+    start, order = np.empty(L + 1, np.intp), np.empty(len(x), np.intp)
+    sort_by_key(leaf, start, order)
     neurons, hidden = np.arange(width), np.empty(width, x.dtype)
-    for r in range(len(x)):
-        if r + 1 < len(x):
-            prefetch(x, order[r + 1], 0, x.shape[1])
-        dense_row(leaf_of(weights, leaf[order[r]]), neurons, x, order[r], hidden, y[order[r]])
+    for j in range(L):
+        if start[j] == start[j + 1]:  # nobody came here
+            continue
+        one = leaf_of(weights, j)
+        for r in range(start[j], start[j + 1]):
+            if r + 1 < len(x):
+                prefetch(x, order[r + 1], 0, x.shape[1])
+            dense_row(one, neurons, x, order[r], hidden, y[order[r]])
 
 
 def activate_rows(bias, kind, logit):
