@@ -225,9 +225,10 @@ def verify_kernels(module):
     module.sort_by_key(key, start, order)
     near(start, [0, 2, 3, 5, 5])
     near(order, [1, 4, 3, 0, 2])
-    dy, sums, dots = rng.standard_normal((2, 2)), np.zeros((2, 2)), np.full(6, np.nan)
-    module.visit_dots(dy, flat[2], np.arange(6), dots, np.array([5, 4, 3, 2, 1, 0]))
-    near(dots, (dy[[0, 0, 0, 1, 1, 1]] * flat[2][:6]).sum(1))
+    dy, sums, dots = rng.standard_normal((2, 2)), np.zeros((2, 2)), np.full((2, 5), np.nan)
+    neuron = np.array([[5, 0, 3, 1, 4], [2, 2, 0, 5, 1]])  # four at a time, and one left over
+    module.pair_dots(dy, np.array([1, 0]), flat[2], neuron, dots)
+    near(dots, (dy[[[1], [0]]] * flat[2][neuron]).sum(-1))
     module.combine_rows(np.array([1.0, 2, 3]), np.array([4, 0, 2]), flat[2], np.array([0, 2, 3]), sums)
     near(sums, [flat[2][4] + 2 * flat[2][0], 3 * flat[2][2]])
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from . import kernels, registers
 
-KERNELS = "bc52501bf540"  # digest of registers.py, instructions.py and kernels.py, see there
+KERNELS = "12d32ae82d7c"  # digest of registers.py, instructions.py and kernels.py, see there
 
 
 class NormWeights(NamedTuple):

@@ -29,7 +29,7 @@ from numba.extending import register_jitable
 
 from .registers import combine, combine_four, dot, dot_four, fence, prefetch
 
-REGISTERS = "2e8e29ab6818"  # digest of registers.py and instructions.py: Numba's cache sees edits in this file alone
+REGISTERS = "f409ac11949f"  # digest of registers.py and instructions.py: Numba's cache sees edits in this file alone
 FLAGS = {"nsz", "contract"}  # a product and a sum may be fused, sums keep their order, NaN and inf their meaning
 OPTIONS = {"fastmath": FLAGS, "nogil": True, "error_model": "numpy"}
 IDENTITY, RELU, TANH, GELU = range(4)
@@ -430,16 +430,6 @@ def activate_rows(bias, kind, logit):
 
 
 # ---------------------------------------------------------------------- backward
-
-
-def visit_dots(dy, out_weight, node, dhidden, visit):
-    """dhidden[v] = dy[sample of v] . out_weight[node[v]], neuron by neuron: visits are in the order of their neurons.
-
-    dy (B, O), node (BKD,), visit (BKD,) -> dhidden (BKD,)
-    """
-    length = len(node) // max(len(dy), 1)
-    for v in visit:
-        dhidden[v] = dot(dy[v // length], out_weight[node[v]])
 
 
 def combine_rows(h, n, rows, start, y):

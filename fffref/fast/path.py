@@ -97,15 +97,16 @@ class FastPath(CompiledLayer):
         """
         tape = self._checked(tape)
         dy = plain(self.layer.gradient_rows(dy, tape.lead))  # (B, O)
-        visits = self._visits(tape)
-        dlogit = np.empty(tape.node.size, self.dtype)  # (BKD,)
+        sample, dlogit = np.arange(len(dy)), np.empty_like(tape.logit)  # (B,), (B, KD)
 
         def work(first, last):
-            kernels.visit_dots_jit(dy, self.weights.out_weight, tape.node.reshape(-1), dlogit, visits.visit[first:last])
+            part = slice(first, last)
+            kernels.pair_dots_jit(dy, sample[part], self.weights.out_weight, tape.node[part], dlogit[part])
 
-        self.share_out(work, len(dlogit))
-        dlogit *= activations.get(self.layer.activation).derivative(tape.logit).reshape(-1)
-        grads = self._parameter_gradients(tape, dy, dlogit, visits)
+        self.share_out(work, len(dy))
+        dlogit *= activations.get(self.layer.activation).derivative(tape.logit)
+        dlogit = dlogit.reshape(-1)  # (BKD,), in the order of the visits
+        grads = self._parameter_gradients(tape, dy, dlogit)
         return grads, self._input_gradient(tape, dlogit) if input_gradient else None
 
     def warm_up(self):
@@ -126,13 +127,9 @@ class FastPath(CompiledLayer):
         arrays = tape.node.astype(np.intp, copy=False), tape.logit, tape.hidden
         return PathTape(plain(tape.x), tape.lead, *map(plain, arrays))
 
-    def _visits(self, tape):
-        """All visits of a batch, by their neurons."""
-        n_neurons = len(self.weights.in_weight)
-        return Visits.of(tape.node.reshape(-1), lambda visit: visit // self._length, n_neurons)
-
-    def _parameter_gradients(self, tape, dy, dlogit, visits):
+    def _parameter_gradients(self, tape, dy, dlogit):
         """The sums over each neuron's visits, as a `PathFFF` of `Rows`."""
+        visits = Visits.of(tape.node.reshape(-1), lambda visit: visit // self._length, len(self.weights.in_weight))
         products = [(dlogit, tape.x), (tape.hidden.reshape(-1), dy)]
         in_weight, out_weight = visits.sums(self.share_out, products)
         values = {"in_weight": in_weight, "in_bias": visits.numbers(dlogit), "out_weight": out_weight}

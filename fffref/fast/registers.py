@@ -178,7 +178,7 @@ def _combine(h, n, rows, y, at, past_caches):
 
 
 def _combine_few(h, n, rows, y, at, past_caches):
-    """All rows of a short list. That the first is row 0 is known when this is compiled: a sixth of the time."""
+    """All rows of a short list. That the first is row 0 is known when this is compiled."""
 
 
 @overload(_combine_few, jit_options=ORDERED)

@@ -121,7 +121,7 @@ FORGED = {
 def test_a_forged_tape_is_refused_before_a_kernel_sees_it(forged, taped):
     fast, y, tape = taped
     fast.backward(tape, y)
-    kernels = [fast_kernels.visit_dots_jit, fast_kernels.combine_rows_jit, fast_kernels.sort_by_key_jit]
+    kernels = [fast_kernels.pair_dots_jit, fast_kernels.combine_rows_jit, fast_kernels.sort_by_key_jit]
     signatures = [list(kernel.signatures) for kernel in kernels]
     with pytest.raises((TypeError, ValueError), match="tape comes from another layer"):
         fast.backward(replace(tape, **FORGED[forged](tape)), y)
