@@ -12,7 +12,7 @@ from scipy.special import ndtr
 
 import fffref
 from fffref import DenseFF, PathFFF
-from fffref.layers import activations
+from fffref.fast import gelu
 from fffref.models import parts
 
 AVAILABLE = {name: find_spec(name) is not None for name in ("torch", "fastfeedforward")}
@@ -107,7 +107,10 @@ def masked_dense(layer, threads):
 
 
 def masked_step(layer, x, dy):
-    """Forward and backward of the masked dense formulation in NumPy: what the authors' release trains by."""
+    """Forward and backward of the masked dense formulation: what the authors' release trains by.
+
+    NumPy's GEMMs and the compiled GELU and derivative, as every dense rival: SciPy's take a third of the step.
+    """
     W, b, V = layer.in_weight[0], layer.in_bias[0], layer.out_weight[0]
     every = np.arange(len(x))
 
@@ -118,11 +121,11 @@ def masked_step(layer, x, dy):
         for _ in range(layer.depth + 1):
             mask[every, node] = 1
             node = 2 * node + 1 + (z[every, node] > 0)
-        h = z * ndtr(z)
+        h = gelu.gelu(z)
         h *= mask
         y = h @ V
         dz = dy @ V.T
-        dz *= activations.gelu_derivative(z)
+        dz *= gelu.gelu_derivative(z)
         dz *= mask
         return y, (dz.T @ x, dz.sum(0), h.T @ dy), dz @ W
 

@@ -1,39 +1,64 @@
-"""Registers the compiled steps at visited rows with `optim.move_rows`: the same bits in one pass over memory."""
+"""Compiled steps of the optimisers, registered with `optim`: the same bits in one pass over memory instead of ten.
+
+Importing this module registers them; fast training does.
+"""
 
 import numpy as np
 
 from ..fast import updates
-from .optim import SGD, Adam, move_rows, move_rows_by_blocks
+from .optim import SGD, Adam, move_array, move_array_by_blocks, move_rows, move_rows_by_blocks
 
 NAMES = ("float32", "float64")
+WHOLE = np.zeros(1, np.intp)  # an array is moved as its one long row
 
 
-@move_rows.register
-def _(optimizer: Adam, array, gradient, moments, constants):
-    """Kernels take C-contiguous matrices; the rest goes the way of the reference."""
-    rows = _matrices(gradient, array, *moments)
-    if rows is None:
-        move_rows_by_blocks(optimizer, array, gradient, moments, constants)
-        return
-    of, rate, unbias2, shrink = constants
+def steps_of(kind, kernel):
+    """Register a kernel for both ways of moving; what it cannot take goes the way of the reference.
+
+    Parameters
+    ----------
+    kind : class
+        Of the optimiser.
+    kernel : callable
+        kernel(optimizer, constants, rows, index): moves rows of matrices (n, I), the last of which is the gradient.
+    """
+
+    @move_rows.register(kind)
+    def _(optimizer, array, gradient, moments, constants):
+        arrays = (array, *moments, gradient.values)
+        if not _are_plain(arrays) or getattr(optimizer, "momentum", 0):
+            move_rows_by_blocks(optimizer, array, gradient, moments, constants)
+            return
+        width = int(np.prod(gradient.values.shape[1:]))  # of a bias: 1
+        kernel(optimizer, constants, [a.reshape(-1, width) for a in arrays], gradient.index)
+
+    @move_array.register(kind)
+    def _(optimizer, array, gradient, moments, constants):
+        arrays = (array, *moments, gradient)
+        if not _are_plain(arrays) or getattr(optimizer, "momentum", 0):
+            move_array_by_blocks(optimizer, array, gradient, moments, constants)
+            return
+        kernel(optimizer, constants, [a.reshape(1, -1) for a in arrays], WHOLE)
+
+
+def _are_plain(arrays):
+    """Whether kernels can take them: C-contiguous, writeable, of a float dtype in native order, and not empty."""
+    return all(a.flags.carray and a.dtype.name in NAMES and a.dtype.isnative and a.size for a in arrays)
+
+
+def _adam(optimizer, constants, rows, index):
+    """Adam's lines, in `updates.adam_rows`."""
+    (of, rate, unbias2, shrink), (p, m, v, g) = constants, rows
     b1, b2 = optimizer.beta1, optimizer.beta2
     factors = (of(b1), of(1 - b1), of(b2), of(1 - b2), rate, of(unbias2), of(optimizer.epsilon), shrink)
-    updates.adam_rows_jit(updates.AdamFactors(*factors), *rows[:3], gradient.index, rows[3])
+    updates.adam_rows_jit(updates.AdamFactors(*factors), p, m, v, index, g)
 
 
-@move_rows.register
-def _(optimizer: SGD, array, gradient, moments, constants):
-    rows = _matrices(gradient, array)
-    if rows is None:
-        move_rows_by_blocks(optimizer, array, gradient, moments, constants)
-        return
-    updates.sgd_rows_jit(constants[1], rows[0], gradient.index, rows[1])
+def _sgd(optimizer, constants, rows, index):
+    """The line of SGD without momentum, in `updates.sgd_rows`."""
+    (_, rate), (p, g) = constants, rows
+    updates.sgd_rows_jit(rate, p, index, g)
 
 
-def _matrices(gradient, *arrays):
-    """The arrays (..., I) as rows (n, I), and the gradient's values (V, I); None if a kernel cannot take them."""
-    arrays = (*arrays, gradient.values)
-    if not all(a.flags.carray and a.dtype.name in NAMES and a.dtype.isnative for a in arrays):
-        return None
-    width = int(np.prod(gradient.values.shape[1:]))  # of a bias: 1
-    return [a.reshape(-1, width) for a in arrays]
+steps_of(Adam, _adam)
+steps_of(SGD, _sgd)

@@ -59,19 +59,20 @@ class Optimizer:
             if _are_rows(gradient) and self._leaves_other_rows_alone():
                 move_rows(self, array, gradient, moments, constants)
             else:
-                self._move_blocks(array, gradient.dense() if _are_rows(gradient) else gradient, moments, constants)
+                move_array(self, array, gradient.dense() if _are_rows(gradient) else gradient, moments, constants)
 
-    def _move_blocks(self, array, gradient, moments, constants):
-        """Move a whole array, a block at a time."""
-        arrays = (array, gradient, *moments)
-        # strided arrays cannot be cut without a copy
-        if array.size <= BLOCK or not all(a.flags.c_contiguous for a in arrays):
-            self._move(array, gradient, moments, constants)
-            return
-        flat = [a.reshape(-1) for a in arrays]  # views, as all are contiguous
-        for start in range(0, array.size, BLOCK):
-            p, g, *m = (a[start : start + BLOCK] for a in flat)  # elementwise: where a block ends changes nothing
-            self._move(p, g, m, constants)
+
+def move_array_by_blocks(optimizer, array, gradient, moments, constants):
+    """Move a whole array, a block at a time."""
+    arrays = (array, gradient, *moments)
+    # strided arrays cannot be cut without a copy
+    if array.size <= BLOCK or not all(a.flags.c_contiguous for a in arrays):
+        optimizer._move(array, gradient, moments, constants)
+        return
+    flat = [a.reshape(-1) for a in arrays]  # views, as all are contiguous
+    for start in range(0, array.size, BLOCK):
+        p, g, *m = (a[start : start + BLOCK] for a in flat)  # elementwise: where a block ends changes nothing
+        optimizer._move(p, g, m, constants)
 
 
 def move_rows_by_blocks(optimizer, array, gradient, moments, constants):
@@ -87,7 +88,7 @@ def move_rows_by_blocks(optimizer, array, gradient, moments, constants):
 
 
 # one answer per optimiser; fast training registers compiled ones, `compiled_steps.py`
-move_rows = functools.singledispatch(move_rows_by_blocks)
+move_array, move_rows = map(functools.singledispatch, (move_array_by_blocks, move_rows_by_blocks))
 
 
 def _are_rows(gradient):

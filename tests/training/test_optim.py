@@ -195,7 +195,7 @@ def test_long_gradients_are_shortened_and_short_ones_left_alone(rng):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("optimizer", [SGD(), Adam(), Adam(0.8, 0.99, 1e-6, 0.1)], ids=str)
+@pytest.mark.parametrize("optimizer", [SGD(), SGD(0.9), Adam(), Adam(0.8, 0.99, 1e-6, 0.1)], ids=str)
 @pytest.mark.parametrize("shape", [(37, 5), (37, 64), (3, 37, 130), (37,), (2, 37)], ids=str)
 def test_compiled_steps_at_rows_have_the_same_bits(dtype, optimizer, shape, rng):
     from fffref.training import compiled_steps, optim  # noqa: F401 (the first registers)
@@ -214,6 +214,11 @@ def test_compiled_steps_at_rows_have_the_same_bits(dtype, optimizer, shape, rng)
         np.testing.assert_array_equal(one, other)
         moved = (one != before).reshape(np.prod(lead), -1).any(1)
         np.testing.assert_array_equal(np.flatnonzero(moved), index)
+    mine, theirs = ([a.copy() for a in arrays[: 1 + n_moments]] for _ in range(2))
+    optim.move_array(optimizer, mine[0], gradient.dense(), mine[1:], constants)
+    optim.move_array_by_blocks(optimizer, theirs[0], gradient.dense(), theirs[1:], constants)
+    for one, other in zip(mine, theirs, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_compiled_steps_leave_what_they_cannot_take_to_the_reference(rng):
