@@ -221,6 +221,8 @@ class Transformer(Record):
 @compiled.register
 def _(model: Transformer):
     """Path trees compute what they visit; other layers, and they are the larger part, their GELU."""
+    from ..training import compiled_steps  # noqa: F401 (registers)
+
     return InTraining(model, [_in_training(ff) for ff in model.ffs()])  # weights shared: it sees every step
 
 
