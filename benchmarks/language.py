@@ -25,7 +25,7 @@ from fffref.layers.path_fff import PathFFF
 from fffref.models import parts, sampling, sizes
 from fffref.models.sizes import Sizes
 from fffref.models.transformer import backward, forward
-from fffref.training import losses
+from fffref.training import compiled_steps, losses  # noqa: F401 (all of our contestants' optimisers are compiled)
 from fffref.training.optim import Adam
 
 SETTINGS = {
