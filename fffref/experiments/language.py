@@ -12,13 +12,14 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from .. import __version__, counting, datasets, training
-from ..models import sizes, text, vocabulary
+from ..models import carve, sizes, text, vocabulary
 from ..models.sizes import Sizes
 from . import language_report, ngram
 from .language_arms import ARMS, GATE, PUBLISHED, RATES, RIVALS, TOLERANCE, best  # noqa: F401 (public here)
 from .sweep import digest
 
 FIXED = ("shakespeare", "tiny-shakespeare")  # texts whose name says all: one is inside the package, one has a digest
+CARVED_BY = 1 << 14  # training tokens whose FF inputs a tree is carved by
 WATCHED = 4096  # held-out tokens by which leaves in use are counted
 
 
@@ -58,6 +59,7 @@ class Run:
         facts = [{name: value for name, value in vars(self.sizes(1)).items() if value is not None}]
         facts += [sizes.STREAM[self.initial], self.recipe().facts(), training.NUMERICS, self.text, self.seed]
         facts += [self.steps, *([] if self.masked is None else [self.masked])]
+        facts += [ARMS[self.arm]["carved_from"]] if "carved_from" in ARMS[self.arm] else []
         if self.text not in FIXED:  # a file, or a library, that may be another tomorrow
             facts.append(hashlib.sha256(datasets.text(self.text).encode()).hexdigest())
         return digest(facts)
@@ -71,13 +73,17 @@ class Run:
 
     def sizes(self, n_tokens):
         """Return the model's `Sizes`."""
-        options = {name: value for name, value in ARMS[self.arm].items() if name != "route_gradient"}
+        training_alone = ("route_gradient", "carved_from")
+        options = {name: value for name, value in ARMS[self.arm].items() if name not in training_alone}
         causal, ff_bias = self.masked is None, self.initial == "uniform"
         return Sizes(vocabulary=n_tokens, initial=self.initial, ff_bias=ff_bias, causal=causal, **options)
 
     def recipe(self):
         """Return how it is trained, see `models.text.recipe`."""
         arm = ARMS[self.arm]
+        if "carved_from" in arm:  # choices of exactly 0 and 1, which nothing flows through: routing stays as carved
+            made = text.recipe("dense", self.learning_rate, self.batch_size)
+            return replace(made, smooth_step=True, temperature=1e-3)
         made = text.recipe(arm["ff"], self.learning_rate, self.batch_size, arm.get("route_gradient"))
         return replace(made, fast=False) if "behind" in arm else made  # `Activated` has no compiled form
 
@@ -97,10 +103,8 @@ def execute(run):
         "neurons_engaged" of one layer; "parameters" of the model; "step_seconds".
     """
     characters, task = _task(run)
-    # every arm of a seed begins with the same stream
-    model = sizes.draw(training.stream(run.seed, "weights"), run.sizes(len(characters)))
     start = time.perf_counter()
-    model, history = training.train(model, task, run.recipe(), run.seed, progress=False, watch_every=text.EPOCHS // 4)
+    model, history = _trained(run, characters, task)
     seconds = time.perf_counter() - start  # four evaluations included: all arms have them
     watched = [row for row in history if "ends_used" in row]
     ffs = [ff for ff in model.ffs() if ff is not None]  # all of one size: the first speaks for them
@@ -115,6 +119,49 @@ def execute(run):
         "leaves_used": watched[-1]["ends_used"], "ends_over_training": [row["ends_used"] for row in watched],
         "parameters": model.n_parameters, "step_seconds": round(seconds / run.steps, 5), "version": __version__,
     }  # fmt: skip
+
+
+def _trained(run, characters, task):
+    """The model of a run and its history; of an arm that is carved, those of both halves."""
+    origin = ARMS[run.arm].get("carved_from")
+    if origin is None:
+        # every arm of a seed begins with the same stream
+        model = sizes.draw(training.stream(run.seed, "weights"), run.sizes(len(characters)))
+        return _train(run, model, task)
+    task = replace(task, epoch=max(1, task.epoch // 2))
+    before = replace(run, arm=origin)
+    dense, first = _train(before, sizes.draw(training.stream(run.seed, "weights"), before.sizes(len(characters))), task)
+    model, second = _train(run, carved(dense, task.train, run.sizes(1)), task)
+    return model, first + second
+
+
+def _train(run, model, task):
+    """Train by the run's recipe, watched after every quarter."""
+    return training.train(model, task, run.recipe(), run.seed, progress=False, watch_every=text.EPOCHS // 4)
+
+
+def carved(model, ids, wanted):
+    """Return a dense model with each FF layer carved into a `LeafFFF`, by the inputs that a text gives it.
+
+    Parameters
+    ----------
+    model : Transformer
+    ids : ndarray of int (n,)
+        Of which the first `CARVED_BY` are read.
+    wanted : Sizes
+        Depth and leaf width of the trees.
+
+    Returns
+    -------
+    Transformer
+    """
+    inputs, how = [], carve.Carving(wanted.depth, wanted.leaf_width)
+    _hidden_with(model, ids[:CARVED_BY], lambda layer, x: inputs.append(x))
+    blocks = [
+        replace(block, ff=carve.carve(block.ff, np.concatenate(inputs[i :: len(model.blocks)]), how))
+        for i, block in enumerate(model.blocks)
+    ]
+    return replace(model, blocks=tuple(blocks))
 
 
 class _Watched:
@@ -147,20 +194,30 @@ def ends_used(model, ids):
     """Return how many ends (leaves, bottom neurons, experts) of each layer some token of a text reaches, a list."""
     used = []
 
+    def look(layer, x):
+        """Note the number of ends that rows reach."""
+        end = layer.route(x)  # (R,), (R, k), or (R, K, D) of path trees
+        used.append(len(np.unique(end)) if end.ndim < 3 else _bottoms(end))
+
+    _hidden_with(model, ids, look)
+    return used
+
+
+def _hidden_with(model, ids, look):
+    """Run a model on whole windows of a text, hard, and call `look(layer, x)` before each FF layer."""
+
     def watched(layer):
-        """The layer's hard inference, with a look at where its rows end."""
+        """The layer's hard inference, with a look at its rows."""
 
         def run(x):
-            """Rows to rows; the number of ends that they reached is noted."""
-            end = layer.route(x)  # (R,), (R, k), or (R, K, D) of path trees
-            used.append(len(np.unique(end[..., -1] if end.ndim == 3 else end)) if end.ndim < 3 else _bottoms(end))
+            """Rows to rows."""
+            look(layer, x)
             return layer.forward_hard(x)
 
         return run
 
     S = model.max_length
-    model.with_ffs(watched).hidden(ids[: len(ids) // S * S].reshape(-1, S))  # whole windows: (windows, S)
-    return used
+    model.with_ffs(watched).hidden(ids[: len(ids) // S * S].reshape(-1, S))  # (windows, S)
 
 
 def _bottoms(path):
