@@ -106,6 +106,36 @@ def batches(full):
     return {name: partial(contestant, name, make) for name, make in (DENSE | GATHER | CONDITIONAL | INTO).items()}
 
 
+def bfloat16(full):
+    """PathFFF with weights in bfloat16, against the same in float32 and against dense bfloat16."""
+    sizes = (256, 1024, 4096, 16384)
+    makes = {"fffref.jit": CONDITIONAL["fffref.jit"], "fffref.jit, bfloat16": rounded}
+    if rivals.AVAILABLE["torch"]:
+        makes["dense, PyTorch, bfloat16"] = lambda layer, threads: rivals.torch_dense(layer, "bfloat16")
+
+    def contestant(name, make, threads):
+        for batch in sizes:
+            layer, x = layer_and_rows(batch)
+            call = make(layer, threads)
+            if not name.startswith("dense"):  # rounded choices may differ where they are close: those rows are counted
+                same = (call.route(x) == fffref.jit(layer).route(x)).all((1, 2))
+                np.testing.assert_allclose(call(x)[same], layer.forward_hard(x[same]), rtol=0, atol=0.05)
+                more = {"rerouted": 1 - float(same.mean())}
+            else:
+                np.testing.assert_allclose(call(x[:64]), rivals.dense_twin(layer).forward_hard(x[:64]), rtol=0, atol=1)
+                more = {}
+            least = 1 if name.startswith("dense") and batch > 1024 else 5
+            title = f"{NAME}, weights in bfloat16, batch {batch}"
+            yield title, seconds_a_row(each(call, x, batch), len(x), least=least), more
+
+    return {name: partial(contestant, name, make) for name, make in makes.items()}
+
+
+def rounded(layer, threads):
+    """`fffref.jit` with weights rounded to bfloat16."""
+    return fffref.jit(layer, threads).bfloat16().warm_up()
+
+
 def after_gemm(full):
     """PathFFF right after a GEMM with all threads in the same process, as inside a model: the call alone is timed."""
 
@@ -320,5 +350,5 @@ def weights_touched():
         yield {"touched": int(batch), **shares}
 
 
-CASES = (batches, after_gemm, one_sample, cold_sample, shapes, depths, leaves, training_step)
+CASES = (batches, bfloat16, after_gemm, one_sample, cold_sample, shapes, depths, leaves, training_step)
 THREADS = {"batches": (1, 2), "after_gemm": (1, 2), "training_step": (1, 2)}  # the others: 1

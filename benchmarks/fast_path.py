@@ -68,7 +68,8 @@ def table(rows):
         lines += [f"| | us per row | times as fast as {BARE} | times as fast as {best} |", "|---|---|---|---|"]
         for row in mine:
             ratios = (f"{measure.span(row[key])}x" if key in row else "" for key in ("bare", "dense"))
-            lines.append(f"| {row['name']} | {measure.span(row['microseconds'])} | {' | '.join(ratios)} |")
+            told = f" ({row['rerouted']:.2%} of the rows take another path)" if row.get("rerouted") else ""
+            lines.append(f"| {row['name']}{told} | {measure.span(row['microseconds'])} | {' | '.join(ratios)} |")
     return "\n".join(lines[1:]) + "\n"
 
 

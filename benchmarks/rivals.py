@@ -31,16 +31,18 @@ def numpy_dense(layer):
     return run
 
 
-def torch_dense(layer):
-    """All neurons: PyTorch's linear layers and exact GELU."""
+def torch_dense(layer, dtype="float32"):
+    """All neurons: PyTorch's linear layers and exact GELU, in this dtype; rows come and go in float32."""
     import torch
     from torch.nn import functional
 
-    W, b, V = map(torch.from_numpy, (layer.in_weight[0], layer.in_bias[0], layer.out_weight[0].T.copy()))
+    arrays = layer.in_weight[0], layer.in_bias[0], layer.out_weight[0].T.copy()
+    W, b, V = (torch.from_numpy(array).to(getattr(torch, dtype)) for array in arrays)
 
     def run(x):
         with torch.inference_mode():
-            return functional.linear(functional.gelu(functional.linear(torch.from_numpy(x), W, b)), V).numpy()
+            hidden = functional.gelu(functional.linear(torch.from_numpy(x).to(W.dtype), W, b))
+            return functional.linear(hidden, V).float().numpy()
 
     return run
 

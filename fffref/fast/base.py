@@ -119,10 +119,15 @@ class CompiledLayer(abc.ABC):
             If `x` or `out` has another dtype or shape, or `out` overlaps what is read.
         """
         # One sample in its simplest form: here every check counts, so these are as few as can be.
-        if out is None and type(x) is np.ndarray and x.shape == self._sample and x.dtype is self.dtype:
-            if x.flags.carray:
+        if out is None and type(x) is np.ndarray and x.dtype is self.dtype and x.flags.carray:
+            if x.shape == self._sample:
                 y = np.empty(self.n_out, self.dtype)
                 (self._call_single or self._compile_single(x, y))(self.weights, x, y)
+                return y
+            if x.size == self.n_in and x.shape[-1:] == self._sample:  # one sample with axes of length 1
+                y = np.empty((*x.shape[:-1], self.n_out), self.dtype)
+                row, out = x.reshape(self.n_in), y.reshape(self.n_out)
+                (self._call_single or self._compile_single(row, out))(self.weights, row, out)
                 return y
         x, lead = self.rows(x)
         y = self._output(out, x, lead)

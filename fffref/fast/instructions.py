@@ -47,15 +47,25 @@ def _address(context, builder, kind, value, at, pointer):
 
 @intrinsic
 def load(typing, array, at):
-    """The vector that begins at array[at]."""
-    vector = Vector(array.dtype)
+    """The vector that begins at array[at]; uint16 are the upper halves of float32, as bfloat16 keeps them."""
+    halves = array.dtype == types.uint16
+    vector = Vector(types.float32 if halves else array.dtype)
 
     def generate(context, builder, signature, values):
         form = context.get_value_type(vector)
-        place = _address(context, builder, signature.args[0], *values, form.as_pointer())
-        return builder.load(place, align=array.dtype.bitwidth // 8)
+        stored = ir.VectorType(ir.IntType(16), form.count) if halves else form
+        place = _address(context, builder, signature.args[0], *values, stored.as_pointer())
+        read = builder.load(place, align=array.dtype.bitwidth // 8)
+        return _widened(builder, read, form) if halves else read
 
     return vector(array, at), generate
+
+
+def _widened(builder, halves, form):
+    """Upper halves of float32 as float32: the lower half is 0."""
+    wide = ir.VectorType(INDEX, form.count)
+    bits = builder.shl(builder.zext(halves, wide), ir.Constant(wide, [16] * form.count))
+    return builder.bitcast(bits, form)
 
 
 @intrinsic

@@ -29,7 +29,7 @@ from numba.extending import register_jitable
 
 from .registers import combine, combine_four, dot, dot_four, fence, prefetch
 
-REGISTERS = "f409ac11949f"  # digest of registers.py and instructions.py: Numba's cache sees edits in this file alone
+REGISTERS = "f392e3c2d319"  # digest of registers.py and instructions.py: Numba's cache sees edits in this file alone
 FLAGS = {"nsz", "contract"}  # a product and a sum may be fused, sums keep their order, NaN and inf their meaning
 OPTIONS = {"fastmath": FLAGS, "nogil": True, "error_model": "numpy"}
 IDENTITY, RELU, TANH, GELU = range(4)

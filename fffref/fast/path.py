@@ -5,8 +5,10 @@
 
 import numpy as np
 
+from .. import checks
 from ..layers import activations, tree
 from ..layers.path_fff import PathFFF, PathTape
+from ..layers.record import aligned
 from . import kernels
 from .base import CompiledLayer, jit, plain
 from .visits import Visits, sums_by_sample
@@ -24,6 +26,19 @@ class FastPath(CompiledLayer):
         self._length = K * tree.depth_of(M)  # KD
         flat = (array.reshape(K * M, *array.shape[2:]) for array in self.arrays.values())
         return kernels.PathWeights(*flat, K, kernels.KINDS[activations.named(self.layer.activation)])
+
+    def bfloat16(self):
+        """Return the same for inference alone, weights rounded to bfloat16: half the bytes are read, x and y as before.
+
+        The rounded weights are a copy: later changes of the layer are not seen. A sample whose decision is close may
+        take another path; `benchmarks/fast_path.py` says how many do.
+
+        Raises
+        ------
+        TypeError
+            If the layer is in float64.
+        """
+        return RoundedPath(self.layer, self.threads)
 
     def route(self, x):
         """Return the neurons on each sample's path, as the layer's `route`: `(..., n_trees, depth + 1)`."""
@@ -142,3 +157,40 @@ class FastPath(CompiledLayer):
         start = np.arange(len(tape.x) + 1) * self._length
         dx = sums_by_sample(self.share_out, dlogit, tape.node.reshape(-1), self.weights.in_weight, start)  # (B, I)
         return dx.reshape(*tape.lead, self.n_in)
+
+
+class RoundedPath(FastPath):
+    """A `PathFFF` in bfloat16, compiled for inference: see `FastPath.bfloat16`."""
+
+    def kernel_weights(self):
+        """As of `FastPath`, weights as the upper halves of float32; biases stay whole."""
+        if self.dtype != np.float32:
+            raise checks.InputTypeError(f"bfloat16 rounds float32, the layer has {self.dtype}; pass layer.astype first")
+        whole = super().kernel_weights()
+        return whole._replace(in_weight=upper_halves(whole.in_weight), out_weight=upper_halves(whole.out_weight))
+
+    def forward(self, x):
+        """Refused: gradients are those of the layer's own weights."""
+        raise checks.InputError("weights in bfloat16 are for inference; train with fffref.jit(layer)")
+
+    backward = forward
+
+    def warm_up(self):
+        """Compile, or load from the cache, whatever calls will need; return self."""
+        return CompiledLayer.warm_up(self)
+
+    def bfloat16(self):
+        """Return itself."""
+        return self
+
+    def __reduce__(self):
+        """Copies and pickles are rounded anew."""
+        return RoundedPath, (self.layer, self.threads)
+
+
+def upper_halves(array):
+    """float32 rounded to bfloat16, ties to even, as uint16 on cache lines; NaN stays NaN."""
+    bits = array.view(np.uint32)
+    rounded = (bits + (0x7FFF + ((bits >> 16) & 1)).astype(np.uint32)) >> 16
+    rounded = np.where(np.isnan(array), 0x7FC0, rounded)  # a carry could make infinity, or 0, of it
+    return aligned(rounded, np.uint16)

@@ -8,6 +8,8 @@ batch and by any number of threads.
 Numba does not see edits in this file when it looks into its cache: `kernels.py` names its digest.
 """
 
+import numpy as np
+from numba import types
 from numba.extending import overload
 
 from ..layers.record import CACHE_LINE
@@ -53,14 +55,31 @@ def _fence_compiled():
     return lambda: wait_for_stores()
 
 
+# ---------------------------------------------------------------------- numbers
+
+
+def number(rows, at):
+    """rows[at]; uint16 are the upper halves of float32, as bfloat16 keeps them."""
+    if rows.dtype != np.uint16:
+        return rows[at]
+    return (np.uint32(rows[at]) << np.uint32(16)).view(np.float32)
+
+
+@overload(number, inline="always")
+def _number(rows, at):
+    if rows.dtype != types.uint16:
+        return lambda rows, at: rows[at]
+    return lambda rows, at: np.uint32(np.uint32(rows[at]) << np.uint32(16)).view(np.float32)
+
+
 # ---------------------------------------------------------------------- dot products
 
 
 def dot(a, b):
-    """Inner product of two rows, summed in their own dtype."""
+    """Inner product of two rows, summed in the dtype of the first."""
     result = a.dtype.type(0)
     for j in range(len(a)):
-        result += a[j] * b[j]
+        result += a[j] * number(b, (j,))
     return result
 
 
@@ -83,7 +102,7 @@ def _dot(a, b):
             j += lanes
         result = total(plus(plus(s0, s1), plus(s2, s3)))
         while j < len(a):
-            result += a[j] * b[j]
+            result += a[j] * number(b, (j,))
             j += 1
         return result
 
@@ -123,10 +142,10 @@ def _dot_four(x, i, weight, n):
         r2 = total(plus(plus(s0[2], s1[2]), plus(s2[2], s3[2])))
         r3 = total(plus(plus(s0[3], s1[3]), plus(s2[3], s3[3])))
         while j < end:
-            r0 += x[i[0], j] * weight[n[0], j]
-            r1 += x[i[1], j] * weight[n[1], j]
-            r2 += x[i[2], j] * weight[n[2], j]
-            r3 += x[i[3], j] * weight[n[3], j]
+            r0 += x[i[0], j] * number(weight, (n[0], j))
+            r1 += x[i[1], j] * number(weight, (n[1], j))
+            r2 += x[i[2], j] * number(weight, (n[2], j))
+            r3 += x[i[3], j] * number(weight, (n[3], j))
             j += 1
         return r0, r1, r2, r3
 
@@ -161,7 +180,7 @@ def combine(h, n, rows, y, at, past_caches):
     y[:] = 0
     for j in range(len(n)):
         for o in range(len(y)):
-            y[o] += h[j] * rows[n[j], o]
+            y[o] += h[j] * number(rows, (n[j], o))
 
 
 @overload(combine, inline="always")
@@ -224,7 +243,7 @@ def _combine_column_compiled(h, n, rows, y, at, span):
         first, last, o = span
         value = y[at + (o,)] if first > 0 else y.dtype.type(0)
         for j in range(first, last):
-            value += h[at + (j,)] * rows[n[at + (j,)], o]
+            value += h[at + (j,)] * number(rows, (n[at + (j,)], o))
         y[at + (o,)] = value
 
     return column
@@ -292,7 +311,7 @@ def _combine_four(h, i, n, rows, y, past_caches):
             for q in range(4):
                 value = y.dtype.type(0)
                 for j in range(n.shape[1]):
-                    value += h[i[q], j] * rows[n[i[0], j], o]
+                    value += h[i[q], j] * number(rows, (n[i[0], j], o))
                 y[i[q], o] = value
             o += 1
 
