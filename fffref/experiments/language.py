@@ -72,7 +72,7 @@ class Run:
 
     def sizes(self, n_tokens):
         """Return the model's `Sizes`."""
-        training_alone = ("route_gradient", "carved_from")
+        training_alone = ("route_gradient", "carved_from", "gate_noise")
         options = {name: value for name, value in ARMS[self.arm].items() if name not in training_alone}
         causal, ff_bias = self.masked is None, self.initial == "uniform"
         return Sizes(vocabulary=n_tokens, initial=self.initial, ff_bias=ff_bias, causal=causal, **options)
@@ -84,6 +84,7 @@ class Run:
             made = text.recipe("dense", self.learning_rate, self.batch_size)
             return replace(made, smooth_step=True, temperature=1e-3)
         made = text.recipe(arm["ff"], self.learning_rate, self.batch_size, arm.get("route_gradient"))
+        made = replace(made, gate_noise=arm.get("gate_noise", True))
         return replace(made, fast=False) if "behind" in arm else made  # `Activated` has no compiled form
 
 

@@ -29,6 +29,9 @@ ARMS = {
         )
     },
     "MoE 2 of 16, experts of 32": {"ff": "moe", "experts": 16, "width": 32},
+    "MoE 2 of 16, experts of 32, no noise": {
+        "ff": "moe", "experts": 16, "width": 32, "drawn_gate": True, "gate_noise": False,
+    },
 }
 DENSE = {"PathFFF 1 x": 9, "PathFFF 4 x": 28, "PathFFF 16 x": 80, "PathFFF 64 x": 192, "PathFFF 128 x": 256,
          "LeafFFF depth 3,": 67, "LeafFFF depth 4,": 36, "LeafFFF depth 6, leaves of 8": 14,

@@ -7,7 +7,7 @@ import numpy as np
 from .. import checks
 from ..layers import DenseFF, LeafFFF, MoE, PathFFF
 from ..layers.activated import Activated
-from ..layers.record import aligned
+from ..layers.record import aligned, uniform
 from .parts import Attention, Embedding, Norm
 from .transformer import Block, Transformer
 
@@ -43,6 +43,8 @@ class Sizes:
     initial : {"uniform", "normal"}
         Initial values of the FF layers: as the layer's own `init` draws them, uniform within 1/sqrt(fan in); or as
         nanoGPT does, normal with 0.02, less for what is added to the residual stream, biases 0.
+    drawn_gate : bool, optional
+        Whether the gate of a `MoE` is drawn as its experts are, instead of 0, which leaves the choice to noise.
     ff_bias : bool
         Whether a dense FF layer has biases; the released form of crammedBERT has none.
     """
@@ -62,6 +64,7 @@ class Sizes:
     activation: str = "gelu"
     behind: str | None = None
     initial: str = "uniform"
+    drawn_gate: bool | None = None
     ff_bias: bool = False
 
     def __post_init__(self):
@@ -134,6 +137,8 @@ def _feedforward(rng, sizes, dtype):
         layer = _as_nanogpt(rng, layer, sizes.layers)
     if sizes.ff == "dense" and not sizes.ff_bias:
         layer = replace(layer, in_bias=np.zeros_like(layer.in_bias), out_bias=np.zeros_like(layer.out_bias))
+    if sizes.drawn_gate:
+        layer = replace(layer, gate_weight=uniform(rng, sizes.hidden**-0.5, layer.gate_weight.shape, dtype))
     return layer if sizes.behind is None else Activated(layer, sizes.behind)
 
 

@@ -14,6 +14,7 @@ from . import losses
 
 CHOICES = {"temperature", "noise", "straight_through", "smooth_step", "transpose_prob"}
 PENALTIES = {"entropy_weight", "entropy_reduction", "balance_weight", "balance"}
+SPECIAL = CHOICES | PENALTIES | {"route_gradient", "gate_noise"}  # fields that only some layers can use
 
 # ---------------------------------------------------------------------- the pass of training
 
@@ -44,7 +45,7 @@ def _(layer: LeafFFF, x, settings, rng):
 
 @forward_training.register
 def _(layer: MoE, x, settings, rng):
-    return layer.forward(x, rng)  # rng is the noise on the scores
+    return layer.forward(x, rng if settings.gate_noise else None)  # rng is the noise on the scores
 
 
 # ---------------------------------------------------------------------- what is minimised beside the loss
@@ -131,7 +132,7 @@ def _(layer: PathFFF):
 
 @options_used.register
 def _(layer: MoE):
-    return {"balance_weight"}
+    return {"balance_weight", "gate_noise"}
 
 
 def check_options(model, recipe):
@@ -174,7 +175,7 @@ def fitting(recipe, model):
 
 def _idle(model, recipe):
     """Fields that a recipe sets and a model would ignore."""
-    unused = (CHOICES | PENALTIES | {"route_gradient"}) - options_used(model)  # of fields that only some layers can use
+    unused = SPECIAL - options_used(model)
     return [name for name in recipe.changed() if name in unused]  # defaults are never refused
 
 

@@ -14,6 +14,7 @@ from .schedules import Geometric, Linear, OneCycle, Step, schedule
 # ones. 2: weights, held-out samples and epochs have random streams of their own; left masses are exact in float32;
 # entropy, as a loss and as a figure, is that of smooth steps where choices are smooth steps.
 NUMERICS = 2
+LATER = {"gate_noise": True}  # fields that came after runs were recorded, as they were then
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class Settings:
         Which leaf balance, of `losses.BALANCES`.
     route_gradient : {None, "straight-through"}
         Whether decisions of a `PathFFF` have a gradient, see its `backward`.
+    gate_noise : bool
+        Whether there is noise on the scores of a `MoE`.
 
     Raises
     ------
@@ -49,8 +52,10 @@ class Settings:
     balance_weight: float = 0.0
     balance: str = "importance"
     route_gradient: str | None = None
+    gate_noise: bool = True
 
     def __post_init__(self):
+        checks.settle(self, gate_noise=checks.flag("gate_noise", self.gate_noise))
         checks.one_of("route_gradient", self.route_gradient, (None, "straight-through"))
         checks.instance("choices", self.choices, Choices, "a Choices record")
         checks.one_of("entropy_reduction", self.entropy_reduction, losses.REDUCTIONS)
@@ -85,6 +90,8 @@ class Recipe:
         As in `Choices`; these five concern `LeafFFF` only.
     route_gradient : {None, "straight-through"}
         As in `Settings`; it concerns `PathFFF` only.
+    gate_noise : bool
+        As in `Settings`; it concerns `MoE` only.
     fast : bool
         Compiled forward and backward passes, `fffref.jit`: of `PathFFF`, and of `LeafFFF`, where smooth steps leave
         leaves without mass.
@@ -109,6 +116,7 @@ class Recipe:
     straight_through: bool | Callable = False
     smooth_step: bool = False
     route_gradient: str | None = None
+    gate_noise: bool = True
     fast: bool = False
 
     def __post_init__(self):
@@ -158,11 +166,16 @@ class Recipe:
             balance_weight=schedule(self.balance_weight)(progress),
             balance=self.balance,
             route_gradient=self.route_gradient,
+            gate_noise=self.gate_noise,
         )
 
     def facts(self):
-        """Return every field as JSON can hold it: with `NUMERICS`, data and seed, they decide the result of a run."""
-        return {f.name: _fact(getattr(self, f.name)) for f in fields(self)}
+        """Return every field as JSON can hold it: with `NUMERICS`, data and seed, they decide the result of a run.
+
+        A field that came after runs were recorded counts where it is not as it was then, so that they keep their keys.
+        """
+        facts = {f.name: _fact(getattr(self, f.name)) for f in fields(self)}
+        return {name: fact for name, fact in facts.items() if name not in LATER or fact != LATER[name]}
 
 
 def _fact(value):

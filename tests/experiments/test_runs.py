@@ -40,7 +40,7 @@ OTHER = {
     "epochs": 2, "batch_size": 64, "optimizer": Adam(epsilon=1e-7), "learning_rate": 0.003, "temperature": 0.7,
     "entropy_weight": 0.2, "entropy_reduction": "sum", "balance_weight": 0.4, "balance": "switch", "noise": 0.3,
     "transpose_prob": 0.05, "straight_through": True, "smooth_step": True, "fast": True,
-    "route_gradient": "straight-through",
+    "route_gradient": "straight-through", "gate_noise": False,
 }  # fmt: skip
 
 

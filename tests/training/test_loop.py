@@ -1,11 +1,12 @@
 """The loop: it learns, hardens, is repeatable, and a killed run ends like one that was not."""
 
+import cases
 import numpy as np
 import pytest
 
 from fffref import DenseFF, LeafFFF, PathFFF, training
 from fffref.formats import checkpoints
-from fffref.training import evaluation, optim, schedules, tasks
+from fffref.training import evaluation, optim, penalties, schedules, tasks
 
 LAYERS = {
     "leaf": lambda rng: LeafFFF.init(rng, 4, 3, 2, 3),
@@ -239,3 +240,19 @@ def test_bad_data_is_refused(clusters, rng):
         training.train(layer, training.Classification(x[:2], labels[:2]))
     with pytest.raises(ValueError, match="at least one sample"):
         training.evaluate(layer, x[:0], labels[:0])
+
+
+def test_gate_noise_is_an_option_of_the_mixture_of_experts(rng):
+    layer = cases.make("MoE", rng, dtype=np.float32)
+    x = rng.standard_normal((40, 5)).astype(np.float32)
+    noisy, calm = (training.Recipe(balance_weight=0.1, gate_noise=noise).at(0) for noise in (True, False))
+    draws = [penalties.forward_training(layer, x, noisy, np.random.default_rng(seed))[0] for seed in (1, 2)]
+    assert np.abs(draws[0] - draws[1]).max() > 1e-3
+    for seed in (1, 2):
+        y, tape = penalties.forward_training(layer, x, calm, np.random.default_rng(seed))
+        np.testing.assert_array_equal(y, layer.forward_hard(x))
+        value, extra = penalties.penalty(layer, tape, calm)
+        assert value > 0 and set(extra) == {"dgates"}  # without noise there is no load
+    dense = cases.make("DenseFF", rng)
+    with pytest.raises(ValueError, match="a DenseFF cannot use gate_noise"):
+        penalties.check_options(dense, training.Recipe(gate_noise=False))
