@@ -16,7 +16,7 @@ from ..models import sizes, text, vocabulary
 from ..models.sizes import Sizes
 from . import language_report, ngram
 from .language_arms import ARMS, GATE, PUBLISHED, RATES, RIVALS, TOLERANCE, best  # noqa: F401 (public here)
-from .language_inside import WATCHED, carved, ends_used
+from .language_ends import WATCHED, ends_used
 from .sweep import digest
 
 FIXED = ("shakespeare", "tiny-shakespeare")  # texts whose name says all: one is inside the package, one has a digest
@@ -58,7 +58,6 @@ class Run:
         facts = [{name: value for name, value in vars(self.sizes(1)).items() if value is not None}]
         facts += [sizes.STREAM[self.initial], self.recipe().facts(), training.NUMERICS, self.text, self.seed]
         facts += [self.steps, *([] if self.masked is None else [self.masked])]
-        facts += [ARMS[self.arm]["carved_from"]] if "carved_from" in ARMS[self.arm] else []
         if self.text not in FIXED:  # a file, or a library, that may be another tomorrow
             facts.append(hashlib.sha256(datasets.text(self.text).encode()).hexdigest())
         return digest(facts)
@@ -72,7 +71,7 @@ class Run:
 
     def sizes(self, n_tokens):
         """Return the model's `Sizes`."""
-        training_alone = ("route_gradient", "carved_from", "gate_noise")
+        training_alone = ("route_gradient", "gate_noise")
         options = {name: value for name, value in ARMS[self.arm].items() if name not in training_alone}
         causal, ff_bias = self.masked is None, self.initial == "uniform"
         return Sizes(vocabulary=n_tokens, initial=self.initial, ff_bias=ff_bias, causal=causal, **options)
@@ -80,9 +79,6 @@ class Run:
     def recipe(self):
         """Return how it is trained, see `models.text.recipe`."""
         arm = ARMS[self.arm]
-        if "carved_from" in arm:  # choices of exactly 0 and 1, which nothing flows through: routing stays as carved
-            made = text.recipe("dense", self.learning_rate, self.batch_size)
-            return replace(made, smooth_step=True, temperature=1e-3)
         made = text.recipe(arm["ff"], self.learning_rate, self.batch_size, arm.get("route_gradient"))
         made = replace(made, gate_noise=arm.get("gate_noise", True))
         return replace(made, fast=False) if "behind" in arm else made  # `Activated` has no compiled form
@@ -103,8 +99,10 @@ def execute(run):
         "neurons_engaged" of one layer; "parameters" of the model; "step_seconds".
     """
     characters, task = _task(run)
+    # every arm of a seed begins with the same stream
+    model = sizes.draw(training.stream(run.seed, "weights"), run.sizes(len(characters)))
     start = time.perf_counter()
-    model, history = _trained(run, characters, task)
+    model, history = training.train(model, task, run.recipe(), run.seed, progress=False, watch_every=text.EPOCHS // 4)
     seconds = time.perf_counter() - start  # four evaluations included: all arms have them
     watched = [row for row in history if "ends_used" in row]
     ffs = [ff for ff in model.ffs() if ff is not None]  # all of one size: the first speaks for them
@@ -119,25 +117,6 @@ def execute(run):
         "leaves_used": watched[-1]["ends_used"], "ends_over_training": [row["ends_used"] for row in watched],
         "parameters": model.n_parameters, "step_seconds": round(seconds / run.steps, 5), "version": __version__,
     }  # fmt: skip
-
-
-def _trained(run, characters, task):
-    """The model of a run and its history; of an arm that is carved, those of both halves."""
-    origin = ARMS[run.arm].get("carved_from")
-    if origin is None:
-        # every arm of a seed begins with the same stream
-        model = sizes.draw(training.stream(run.seed, "weights"), run.sizes(len(characters)))
-        return _train(run, model, task)
-    task = replace(task, epoch=max(1, task.epoch // 2))
-    before = replace(run, arm=origin)
-    dense, first = _train(before, sizes.draw(training.stream(run.seed, "weights"), before.sizes(len(characters))), task)
-    model, second = _train(run, carved(dense, task.train, run.sizes(1)), task)
-    return model, first + second
-
-
-def _train(run, model, task):
-    """Train by the run's recipe, watched after every quarter."""
-    return training.train(model, task, run.recipe(), run.seed, progress=False, watch_every=text.EPOCHS // 4)
 
 
 class _Watched:

@@ -19,15 +19,6 @@ ARMS = {
         f"LeafFFF depth {depth}, leaves of {width}": {"ff": "leaf", "depth": depth, "leaf_width": width}
         for depth, width in ((3, 64), (4, 32), (6, 8), (6, 32))
     },
-    # half of the steps dense, then carved into a tree, or cut down to the neurons that matter most, and trained on
-    **{
-        name: {"ff": "leaf", "depth": depth, "leaf_width": width, "carved_from": GATE}
-        for name, depth, width in (
-            ("LeafFFF depth 3, leaves of 64, carved half-way", 3, 64),
-            ("LeafFFF depth 4, leaves of 32, carved half-way", 4, 32),
-            ("dense 36, cut half-way", 0, 36),
-        )
-    },
     "MoE 2 of 16, experts of 32": {"ff": "moe", "experts": 16, "width": 32},
     "MoE 2 of 16, experts of 32, no noise": {
         "ff": "moe", "experts": 16, "width": 32, "drawn_gate": True, "gate_noise": False,
