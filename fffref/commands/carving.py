@@ -14,10 +14,12 @@ def add(kinds):
     text = f"""\
 Turn the FF layers of a released sentence encoder (a BERT of the usual form, such as MiniLM) into trees that engage a
 share of the multiply-adds, and hold them against every control: the same neurons for every input, random groups, low
-rank, one linear matrix, a small dense layer trained from scratch, an oracle. Nothing is trained but what says so.
+rank, one linear matrix, a small dense layer or a PathFFF trained from scratch, an oracle. Nothing is trained but what
+says so.
 
 FOLDER is what fffref embed takes. The trees are fitted to the plays inside this package and judged on other plays and
-on text of another kind: the documentation of Python's standard library, WordNet's glosses (Debian's wordnet-base).
+on text of another kind: the documentation of Python's standard library, WordNet's glosses (Debian's wordnet-base). With
+WordNet there is a task, too: which of 45 categories does a gloss belong to?
 Results are lines in a file as soon as they end, and the same command goes on where it was stopped.
 
 For MiniLM: {FULL["seeds"]} seeds and two shares take some 25 minutes on a core and 3 GB of memory. --quick takes a
@@ -36,8 +38,9 @@ examples:
     command.add_argument("--shares", help=f"of the multiply-adds, with commas between ({FULL['shares']})")
     command.add_argument("--seeds", type=int, help=f"of calibration text ({FULL['seeds']})")
     command.add_argument("--tokens", type=int, help=f"of calibration text ({FULL['tokens']:,})")
-    command.add_argument("--calibration", choices=("plays", "mixture"), default="plays",
-                         help="the plays alone, or a mixture of all texts (%(default)s)")  # fmt: skip
+    command.add_argument("--calibration", default="plays", metavar="TEXTS",
+                         help="plays, documentation, glosses, or several with + between (%(default)s)")  # fmt: skip
+    command.add_argument("--wordnet", metavar="FOLDER", help="where data.noun and so on are (/usr/share/wordnet)")
     command.add_argument("--out", metavar="FILE", help="results, appended to (carve.jsonl or carve-quick.jsonl)")
     command.add_argument("--quick", action="store_true", help="a small model that is drawn: to see that all works")
     command.add_argument("--report", action="store_true", help="fit nothing, print the tables of what is recorded")
@@ -72,11 +75,22 @@ def _runs(arguments):
     options = {
         "model": carving_inputs.SMALL if arguments.quick else carving_inputs.name_of(arguments.folder),
         "tokens": checks.integer("--tokens", arguments.tokens, 1000, 10**6),
-        "calibration": arguments.calibration, "folder": arguments.folder,
+        "calibration": _calibration(arguments), "folder": arguments.folder, "wordnet": arguments.wordnet,
     }  # fmt: skip
     seeds = range(checks.integer("--seeds", arguments.seeds, 1))
     arms, shares = _arms(arguments), _shares(arguments)
     return [[carving.Run(arm, share, seed, **options) for arm in arms for share in shares] for seed in seeds]
+
+
+def _calibration(arguments):
+    """The texts asked for, in the order of all texts: one name for one mixture."""
+    from ..experiments import carving_texts as texts
+
+    parts = texts.parts_of(arguments.calibration)
+    texts.calibration(arguments.calibration, arguments.wordnet)  # says what is missing
+    if arguments.wordnet and not texts.categories(arguments.wordnet):
+        raise checks.InputError(f"there are no glosses in {arguments.wordnet}; --wordnet takes the folder of data.noun")
+    return "+".join(sorted(parts, key=texts.TEXTS.index))
 
 
 def _arms(arguments):

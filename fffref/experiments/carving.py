@@ -12,15 +12,20 @@ import numpy as np
 
 from .. import __version__, counting, training
 from ..models import carving_controls as controls
+from ..models import carving_trained as trained
 from ..models.carve import Carving, carve_rows, leaf_width_for
+from ..models.carving_layers import in_sequence
 from ..models.fitting import relative_error
 from ..training.schedules import OneCycle
 from .carving_inputs import SMALL, prepared
+from .carving_texts import parts_of
 from .sweep import digest
 
 SHARES = (0.5, 0.25, 0.12, 0.06)
 TREE, SAME, ORACLE = "tree", "same neurons for every input", "oracle of each input"
+PATH = "PathFFF, distilled"
 TUNED = {"tree, leaves tuned": TREE, "same neurons, tuned": SAME}  # what they begin with
+SEQUENCE = {"tree, in sequence": "outputs", "tree, in sequence, stream": "stream"}  # what each layer is fitted to
 RIDGE, ROUNDS = 0.1, 2
 RECIPE = training.Recipe(epochs=6, batch_size=128, learning_rate=OneCycle(1e-3))  # of leaves that are trained further
 SCRATCH = replace(RECIPE, epochs=12, learning_rate=OneCycle(3e-3))
@@ -42,9 +47,10 @@ class Run:
         A name, or a digest of the weights; "small" for a model that is drawn.
     tokens : int
         Of calibration text.
-    calibration : {"plays", "mixture"}
-    folder : str, optional
-        Where the model is; no part of the key.
+    calibration : str
+        "plays", "documentation", "glosses", or several with + between: as many tokens of each.
+    folder, wordnet : str, optional
+        Where the model and WordNet are; no part of the key.
     """
 
     arm: str
@@ -54,17 +60,19 @@ class Run:
     tokens: int = 20_000
     calibration: str = "plays"
     folder: str | None = field(default=None, compare=False)
+    wordnet: str | None = field(default=None, compare=False)
 
     def key(self):
         """Return a digest of what makes this run this run."""
-        facts = {name: value for name, value in vars(self).items() if name != "folder"}
+        facts = {name: value for name, value in vars(self).items() if name not in ("folder", "wordnet")}
         facts |= {"ridge": RIDGE, "rounds": ROUNDS, "recipe": RECIPE.facts(), "scratch": SCRATCH.facts()}
         return digest(facts | {"numerics": training.NUMERICS})
 
     @property
     def cost(self):
         """About the seconds for a small encoder, for the order of the runs and the time left."""
-        usual = 40 if self.arm in TUNED or self.arm == "dense, from scratch" else 25 if "tree" in self.arm else 10
+        trained = self.arm in TUNED or self.arm in ("dense, from scratch", PATH)
+        usual = 40 if trained else 25 if "tree" in self.arm else 10
         return self.tokens / 20_000 * (10 + usual * (0.3 + 2 * self.share))
 
 
@@ -89,6 +97,16 @@ def carving_for(rows, run, depth, **options):
 def budget(rows, run):
     """Multiply-adds that the run's share allows for one sample."""
     return int(run.share * rows.layer.width * (rows.layer.n_in + rows.layer.n_out))
+
+
+def forest(engaged, stored):
+    """Depth and number of trees of a `PathFFF`: the deepest that stores no more neurons than this, and engages all."""
+    fits = [(0, engaged)]
+    for depth in range(1, min(12, engaged)):
+        n_trees = engaged // (depth + 1)
+        if n_trees * (2 ** (depth + 1) - 1) <= stored and n_trees * (depth + 1) > 0.9 * engaged:
+            fits.append((depth, n_trees))
+    return fits[-1]
 
 
 def _tree(rows, run):
@@ -121,31 +139,44 @@ def _oracle(rows, run):
 
 
 def _scratch(rows, run):
-    return controls.from_scratch(rows, carving_for(rows, run, 0).leaf_width, SCRATCH, run.seed)
+    return trained.from_scratch(rows, carving_for(rows, run, 0).leaf_width, SCRATCH, run.seed)
+
+
+def _path(rows, run):
+    depth, n_trees = forest(carving_for(rows, run, 0).leaf_width, rows.layer.width)
+    return trained.distilled(rows, depth, n_trees, replace(SCRATCH, fast=True), run.seed)
 
 
 ARMS = {
-    TREE: _tree, "tree, neurons parted": _parted, SAME: _same, "random groups": _random,
-    "low rank, whitened": _low_rank, "linear, low rank": _linear, ORACLE: _oracle, "dense, from scratch": _scratch,
-    **dict.fromkeys(TUNED),
+    TREE: _tree, "tree, neurons parted": _parted, **dict.fromkeys(SEQUENCE, _tree), SAME: _same,
+    "random groups": _random, "low rank, whitened": _low_rank, "linear, low rank": _linear, ORACLE: _oracle,
+    "dense, from scratch": _scratch, PATH: _path, **dict.fromkeys(TUNED),
 }  # fmt: skip
+
+
+def ready_for(run):
+    """What a run is fitted to and judged by."""
+    return prepared(run.model, run.folder, run.tokens, run.calibration, run.seed, run.wordnet)
 
 
 @functools.lru_cache(maxsize=8)
 def fitted(run):
     """All layers of a run, a tuple."""
-    rows = prepared(run.model, run.folder, run.tokens, run.calibration, run.seed).rows
+    ready = ready_for(run)
     if run.arm in TUNED:
         start = fitted(replace(run, arm=TUNED[run.arm]))
-        return tuple(controls.tuned(r, layer, RECIPE, run.seed) for r, layer in zip(rows, start, strict=True))
-    return tuple(ARMS[run.arm](r, run) for r in rows)
+        return tuple(trained.tuned(r, layer, RECIPE, run.seed) for r, layer in zip(ready.rows, start, strict=True))
+    fit = functools.partial(ARMS[run.arm], run=run)
+    if run.arm in SEQUENCE:
+        return in_sequence(ready.encoder, ready.batches, ready.rows, fit, SEQUENCE[run.arm])
+    return tuple(map(fit, ready.rows))
 
 
 # ---------------------------------------------------------------------- a run
 
 
 def execute(run):
-    """Fit an arm to every FF layer, and judge it on text that it was not fitted to.
+    """Fit an arm to every FF layer, and judge it by text that it was not fitted to.
 
     Parameters
     ----------
@@ -155,27 +186,43 @@ def execute(run):
     -------
     dict
         What the run is; by text, "errors" of each layer (mean of |y - y'|^2 / |y|^2) and "cosine", the mean cosine of
-        passages' embeddings to the original's, all layers replaced; "parameters" stored, and of the dense layer;
-        "multiply_adds" of a sample, None where they are not defined; "seconds".
+        passages' embeddings to the original's, all layers replaced; "tuning", the same of other passages of what was
+        calibrated by, to choose by; where WordNet is found "accuracy" on its categories and "original_accuracy", see
+        `carving_categories`; "parameters" stored, and of the dense layer; "multiply_adds" of a sample, None where they
+        are not defined; "seconds".
     """
-    ready = prepared(run.model, run.folder, run.tokens, run.calibration, run.seed)
+    ready = ready_for(run)
     start = time.perf_counter()
     layers = fitted(run)
     seconds = time.perf_counter() - start
-    errors = {
-        name: [round(relative_error(layer.forward_hard(x), y), 5)
-               for layer, x, y in zip(layers, text.inputs, text.outputs, strict=True)]
-        for name, text in ready.judged.items()
-    }  # fmt: skip
     encoder = ready.encoder.with_ffs(layers)
-    cosines = {name: round(cosine(encoder, text), 5) for name, text in ready.judged.items()}
+    tuning = {name: ready.tuning[name] for name in parts_of(run.calibration)}
     return {
         "arm": run.arm, "share": run.share, "seed": run.seed, "model": run.model, "tokens": run.tokens,
-        "calibration": run.calibration, "errors": errors, "cosine": cosines,
+        "calibration": run.calibration, **measured(encoder, ready.judged), "tuning": measured(encoder, tuning),
+        **accuracy(encoder, ready.categories),
         "parameters": layers[0].n_parameters, "dense_parameters": ready.rows[0].layer.n_parameters,
         "multiply_adds": multiply_adds(layers[0]), "dense_multiply_adds": multiply_adds(ready.rows[0].layer),
         "seconds": round(seconds, 1), "version": __version__,
     }  # fmt: skip
+
+
+def measured(encoder, texts):
+    """Errors of each layer and the cosine of embeddings, by text; texts as in `Prepared`."""
+    errors = {
+        name: [round(relative_error(block.ff.forward_hard(x), y), 5)
+               for block, x, y in zip(encoder.blocks, text.inputs, text.outputs, strict=True)]
+        for name, text in texts.items()
+    }  # fmt: skip
+    return {"errors": errors, "cosine": {name: round(cosine(encoder, text), 5) for name, text in texts.items()}}
+
+
+def accuracy(encoder, task):
+    """How often the classifiers of the original's embeddings are right on these, and on the original's."""
+    if task is None:
+        return {}
+    embeddings = np.concatenate([encoder.embed(*batch) for batch in task.batches])
+    return {"accuracy": task.classifiers.accuracy(embeddings, task.answers), "original_accuracy": task.original}
 
 
 def multiply_adds(layer):

@@ -10,40 +10,55 @@ import numpy as np
 from .. import checks, datasets
 from ..formats import bert as form
 from ..models import sentences
+from ..models.carving_layers import ff_inputs
 from ..models.encoder import Encoder
 from ..models.fitting import Rows
 from ..models.vocabulary import Characters
+from . import carving_categories as categories
 from . import carving_texts as texts
 
 SMALL = "small"  # a model that is drawn, not read
 KNOWN = {"53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db": "all-MiniLM-L6-v2"}
 BATCH = 32  # passages
-JUDGED = 100  # passages of each text
+JUDGED = 100  # passages of each text; as many others to tune by
+FEW = 20  # of them, for the small model
 
 
 class Judged(NamedTuple):
-    """A text to judge on: what enters and leaves each FF layer, and batches with the original's embeddings."""
+    """A text to tune or judge by: what enters and leaves each FF layer, and batches with the original's embeddings."""
 
     inputs: list
     outputs: list
     batches: list
 
 
+class Categories(NamedTuple):
+    """A task for embeddings: fitted classifiers, test glosses, their categories, and how good the original is."""
+
+    classifiers: categories.Classifiers
+    batches: list
+    answers: np.ndarray
+    original: dict
+
+
 class Prepared(NamedTuple):
-    """An original with all that is fitted to and judged on."""
+    """An original with all that is fitted to, tuned by and judged by; `categories` is None without WordNet."""
 
     encoder: Encoder
+    batches: list
     rows: list
+    tuning: dict
     judged: dict
+    categories: Categories | None
 
 
 @functools.lru_cache(maxsize=1)  # one seed's rows are a gigabyte
-def prepared(model, folder, tokens, calibration, seed):
-    """Load a model, and run it on calibration text and on text to judge on.
+def prepared(model, folder, tokens, calibration, seed, wordnet=None):
+    """Load a model, and run it on text to calibrate by, on other text to tune by, and on yet other text to judge by.
 
     Parameters
     ----------
-    model, folder, tokens, calibration, seed
+    model, folder, tokens, calibration, seed, wordnet
         As in `Run`.
 
     Returns
@@ -52,18 +67,47 @@ def prepared(model, folder, tokens, calibration, seed):
     """
     encoder, encode = _drawn() if model == SMALL else _read(folder)
     rng = np.random.default_rng(seed)
-    rows = _drawn_rows(rng, encode, texts.calibration(calibration), tokens)
-    inputs = ff_inputs(encoder, _batches(rows))
+    batches = _batches(_drawn_rows(rng, encode, texts.calibration(calibration, wordnet), tokens))
+    inputs = ff_inputs(encoder, batches)
     fits = [Rows.of(block.ff, x[:tokens]) for block, x in zip(encoder.blocks, inputs, strict=True)]
-    judged = {}
-    for name, passages in texts.judged().items():
-        chosen = np.random.default_rng(0).permutation(len(passages))[: JUDGED if folder else 20]
-        batches = _batches(encode([passages[i] for i in chosen]))
-        pairs = [(batch, encoder.embed(*batch)) for batch in batches]
-        entering = ff_inputs(encoder, batches)
-        leaving = [block.ff.forward_hard(x) for block, x in zip(encoder.blocks, entering, strict=True)]
-        judged[name] = Judged(entering, leaving, pairs)
-    return Prepared(encoder, fits, judged)
+    tuning, judged, tried = _others(model, folder, wordnet)
+    return Prepared(encoder, batches, fits, tuning, judged, tried)
+
+
+@functools.lru_cache(maxsize=1)  # the same for every seed and calibration
+def _others(model, folder, wordnet):
+    """What is tuned by, what is judged by, and the task: passages that nothing is calibrated by, each used once."""
+    encoder, encode = _drawn() if model == SMALL else _read(folder)
+    some, tuning, judged, tried = JUDGED if folder else FEW, {}, {}, None
+    for name, passages in texts.held_out(wordnet).items():
+        if passages:
+            judged[name] = _run(encoder, _batches(encode(passages[:some])))
+            tuning[name] = _run(encoder, _batches(encode(passages[some : 2 * some])))
+        if len(passages) > 4 * some and name == "glosses":
+            tried = _task(encoder, encode, passages[2 * some :], texts.categories(wordnet))
+    return tuning, judged, tried
+
+
+def _run(encoder, batches):
+    """Run the original on batches."""
+    entering = ff_inputs(encoder, batches)
+    leaving = [block.ff.forward_hard(x) for block, x in zip(encoder.blocks, entering, strict=True)]
+    return Judged(entering, leaving, [(batch, encoder.embed(*batch)) for batch in batches])
+
+
+def _task(encoder, encode, glosses, category):
+    """Fit classifiers on some glosses, to be tried on others."""
+    test = min(categories.TEST, len(glosses) // 3)
+    parts = []
+    for part in (glosses[test:][: categories.TRAIN], glosses[:test]):
+        rows = encode(part)
+        order = sorted(range(len(rows)), key=lambda i, rows=rows: len(rows[i]))  # as `_batches` does
+        batches = _batches([rows[i] for i in order])
+        labels = np.array([category[part[i]] for i in order])
+        parts.append((batches, labels, np.concatenate([encoder.embed(*batch) for batch in batches])))
+    (_, labels, embeddings), (batches, answers, others) = parts
+    classifiers = categories.Classifiers.fit(embeddings, labels)
+    return Categories(classifiers, batches, answers, classifiers.accuracy(others, answers))
 
 
 def _drawn_rows(rng, encode, parts, tokens):
@@ -84,16 +128,6 @@ def _batches(rows):
     """Token numbers and mask of batches; passages of like length share one."""
     rows = sorted(rows, key=len)
     return [sentences.padded(rows[i : i + BATCH]) for i in range(0, len(rows), BATCH)]
-
-
-def ff_inputs(encoder, batches):
-    """What enters each FF layer, a list of (n, H): rows of real tokens only, in a random order."""
-    found = [[] for _ in encoder.blocks]
-    for ids, mask in batches:
-        real = mask.ravel().astype(bool)
-        encoder.hidden(ids, mask, lambda i, x, real=real: found[i].append(x[real]))
-    order = np.random.default_rng(0).permutation(sum(map(len, found[0])))
-    return [np.concatenate(parts)[order] for parts in found]
 
 
 def _read(folder):

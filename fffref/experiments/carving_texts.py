@@ -4,16 +4,20 @@ All are on the machine: the plays are inside the package, the documentation is t
 and the glosses come with Debian's package wordnet-base. A text is a list of passages of about 200 characters.
 """
 
+import functools
 import importlib
 import inspect
 import pathlib
 import re
+
+import numpy as np
 
 from .. import checks, datasets
 
 PASSAGE = 200  # characters, at least
 WORDNET = pathlib.Path("/usr/share/wordnet")
 PARTS = ("noun", "verb", "adj", "adv")
+TEXTS = ("plays", "documentation", "glosses")
 MODULES = (  # whose import does nothing else
     "argparse", "ast", "bisect", "collections", "configparser", "contextlib", "csv", "datetime", "decimal", "difflib",
     "email.message", "enum", "fractions", "functools", "gzip", "heapq", "html", "http.client", "inspect", "io", "json",
@@ -30,6 +34,7 @@ def plays():
     return passages(text[:cut]), passages(text[cut:])
 
 
+@functools.cache
 def docstrings(modules=MODULES):
     """The documentation of Python's standard library, a passage a paragraph; its wording is that of this Python.
 
@@ -58,28 +63,44 @@ def paragraphs(text):
     return [part for part in parts if PASSAGE // 2 <= len(part) <= 4 * PASSAGE and ">>>" not in part]
 
 
-def glosses(folder=WORDNET):
-    """WordNet's definitions, a passage each, or an empty list where there are none.
+def categories(folder=None):
+    """WordNet's definitions, each with its category; nothing where there is no WordNet.
 
     Parameters
     ----------
-    folder : path-like
-        Holds data.noun, data.verb, data.adj and data.adv.
+    folder : path-like, optional
+        Holds data.noun, data.verb, data.adj and data.adv; by default where Debian's wordnet-base puts them.
 
     Returns
     -------
-    list of str
+    dict of str to int
+        Each definition once: of several categories, the first.
 
     Notes
     -----
-    In a line of such a file, what follows " | " is a definition, with examples in quotation marks behind it.
+    In a line of such a file, what follows " | " is a definition, with examples in quotation marks behind it. The second
+    field is the number of the lexicographer's file that it comes from, 0 to 44: "food", "emotion", "motion" and so on.
     """
-    found = []
-    for path in (pathlib.Path(folder) / f"data.{part}" for part in PARTS):
-        if path.is_file():
-            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-            found += [line.partition(" | ")[2].strip() for line in lines if not line.startswith("  ")]
-    return [gloss for gloss in found if len(gloss) >= PASSAGE // 4]
+    found = {}
+    for path in (pathlib.Path(folder or WORDNET) / f"data.{part}" for part in PARTS):
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
+            gloss = line.partition(" | ")[2].strip()
+            if not line.startswith("  ") and len(gloss) >= PASSAGE // 4:  # two spaces: the licence
+                found.setdefault(gloss, _category(path, line))
+    return found
+
+
+def _category(path, line):
+    """The second field of a line."""
+    try:
+        return int(line.split(maxsplit=2)[1])
+    except (ValueError, IndexError):
+        raise checks.InputError(f"{path} is no data file of WordNet: {line[:40]!r} has no category") from None
+
+
+def glosses(folder=None):
+    """WordNet's definitions, a passage each; `folder` as in `categories`."""
+    return list(categories(folder))
 
 
 def passages(text):
@@ -93,27 +114,49 @@ def passages(text):
     return found
 
 
-def calibration(name):
-    """Passages to calibrate by: "plays", or "mixture", as many of each of all texts that are found.
+def parts_of(name):
+    """The texts of a calibration such as "plays+glosses", a list of names; refuses what is none."""
+    parts = [checks.one_of("calibration", part, TEXTS) for part in name.split("+")]
+    if len(set(parts)) < len(parts):
+        raise checks.InputError(f"calibration must name a text once, got {name!r}")
+    return parts
+
+
+def calibration(name, wordnet=None):
+    """Passages to calibrate by, none of which anything is judged by.
+
+    Parameters
+    ----------
+    name : str
+        One of `TEXTS`, or several with + between: as many tokens of each.
+    wordnet : path-like, optional
+        As in `categories`.
 
     Returns
     -------
     list of list of str
-        A list a text; what is judged on is not among them.
+        A list a text.
     """
-    checks.one_of("calibration", name, ("plays", "mixture"))
-    texts = [plays()[0]]
-    if name == "mixture":
-        texts += [part[0] for part in (halves(docstrings()), halves(glosses())) if part[0]]
+    texts = [_both(part, wordnet)[0] for part in parts_of(name)]
+    if not all(texts):
+        where = wordnet or WORDNET
+        raise checks.InputError(f"there are no glosses in {where}; install wordnet-base, or name its folder: --wordnet")
     return texts
 
 
-def judged():
-    """Passages to judge on, a dict by name: plays held out, documentation, and glosses where there are any."""
-    texts = {"plays": plays()[1], "documentation": halves(docstrings())[1], "glosses": halves(glosses())[1]}
-    return {name: text for name, text in texts.items() if text}
+def held_out(wordnet=None):
+    """Passages that nothing is calibrated by, each text in an order that is always the same; a dict by name."""
+    texts = {name: _both(name, wordnet)[1] for name in TEXTS}
+    return {name: [text[i] for i in np.random.default_rng(0).permutation(len(text))] for name, text in texts.items()}
+
+
+def _both(name, wordnet):
+    """The two parts of a text: to calibrate by, and the rest; empty where there is none."""
+    if name == "plays":
+        return plays()
+    return halves(docstrings() if name == "documentation" else glosses(wordnet))
 
 
 def halves(text):
-    """Every other passage, and the rest: to calibrate by, and to judge on."""
+    """Every other passage, and the rest: to calibrate by, and to tune and judge by."""
     return text[::2], text[1::2]

@@ -5,10 +5,8 @@
     low_rank(rows, multiply_adds, ridge)        both matrices of low rank, whitened
     linear(rows, multiply_adds, ridge)          no neurons at all: one matrix, of low rank
     oracle(rows, width, ridge)                  knows the largest neurons of each input, which cannot be had for nothing
-    from_scratch(rows, width, recipe, seed)     a dense layer that is trained, not taken over
-    tuned(rows, carved, recipe, seed)           a carved layer whose leaves are trained further
 
-Each gives what has `forward_hard`.
+Each gives what has `forward_hard`. What is trained by gradients is in `carving_trained`.
 
 # n rows of inputs, I inputs, O outputs, w neurons of the dense layer, r rank
 """
@@ -17,7 +15,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .. import checks, training
+from .. import checks
 from ..layers.dense_ff import DenseFF
 from ..layers.record import aligned
 from .carve import grow, with_leaves
@@ -25,7 +23,6 @@ from .fitting import activate, relative_error, ridge_fit
 
 ROWS_AT_ONCE = 4096
 ENOUGH = 10_000  # rows for a fit of all the layer's neurons: a matrix (w, w) is solved
-FEWEST = 40  # rows of a leaf that is trained; a tenth is held out
 
 
 def random_tree(rows, how, rng):
@@ -233,67 +230,3 @@ def oracle(rows, width, ridge):
     kept = largest(enough.hidden, size, checks.integer("width", width, 1, layer.width))
     slope, constant = ridge_fit(kept, enough.y, ridge, enough.scale, layer.out_weight)
     return Oracle(replace(layer, out_weight=slope, out_bias=constant), size, width)
-
-
-# ---------------------------------------------------------------------- by training
-
-
-def from_scratch(rows, width, recipe, seed=0):
-    """Train a dense layer of few neurons by relative error, from drawn input weights and fitted output weights.
-
-    Parameters
-    ----------
-    rows : Rows
-    width : int
-    recipe : Recipe
-    seed : int
-
-    Returns
-    -------
-    DenseFF
-    """
-    layer, enough = rows.layer, rows.part(ENOUGH)
-    drawn = DenseFF.init(
-        training.stream(seed, "weights"), layer.n_in, layer.n_out, width, layer.activation, layer.dtype
-    )
-    hidden = activate(drawn, enough.x @ drawn.in_weight.T + drawn.in_bias)
-    slope, constant = ridge_fit(hidden, enough.y, 0.01, enough.scale)  # outputs of the right size to begin with
-    return _trained(replace(drawn, out_weight=slope, out_bias=constant), rows.x, rows.y, recipe, seed)
-
-
-def tuned(rows, carved, recipe, seed=0):
-    """Train the leaves of a carved layer further, routing fixed: each is a dense layer on the rows that reach it.
-
-    Parameters
-    ----------
-    rows : Rows
-    carved : LeafFFF
-    recipe : Recipe
-        Learning rate, epochs and batches for each leaf.
-    seed : int
-
-    Returns
-    -------
-    LeafFFF
-        A leaf that is no better on a tenth of its rows, held out, stays as it was.
-    """
-    reached = carved.route(rows.x)
-    fields = ("in_weight", "in_bias", "out_weight", "out_bias")
-    arrays = {name: getattr(carved, f"leaf_{name}").copy() for name in fields}
-    for j in range(2**carved.depth):
-        here = np.flatnonzero(reached == j)
-        if len(here) >= FEWEST:
-            leaf = DenseFF(*(arrays[name][j] for name in fields), activation=carved.activation)
-            leaf = _trained(leaf, rows.x[here], rows.y[here], recipe, seed)
-            for name in fields:
-                arrays[name][j] = getattr(leaf, name)
-    return replace(carved, **{f"leaf_{name}": aligned(array) for name, array in arrays.items()})
-
-
-def _trained(layer, x, y, recipe, seed):
-    """Train a layer on nine tenths of the rows; return what is better on the others, before or after."""
-    order = training.stream(seed, "split").permutation(len(x))
-    held, kept = order[: max(1, len(x) // 10)], order[max(1, len(x) // 10) :]
-    task = training.RelativeRegression(x[kept], y[kept], validation=(x[held], y[held]))
-    after, _ = training.train(layer, task, recipe, seed, progress=False, watch_every=recipe.epochs)
-    return min((after, layer), key=lambda one: relative_error(one.forward_hard(x[held]), y[held]))

@@ -36,13 +36,15 @@ class Rows:
     scale: np.ndarray
 
     @classmethod
-    def of(cls, layer, x):
+    def of(cls, layer, x, y=None):
         """Run the layer on its inputs.
 
         Parameters
         ----------
         layer : DenseFF
         x : ndarray (n, n_in)
+        y : ndarray (n, n_out), optional
+            What is to come out, where that is not what the layer gives.
 
         Returns
         -------
@@ -59,7 +61,10 @@ class Rows:
         if len(x) == 0:
             raise checks.InputError("x must hold at least one row to fit to, got none")
         hidden = activate(layer, x @ layer.in_weight.T + layer.in_bias)  # (n, I) -> (n, w)
-        y = hidden @ layer.out_weight + layer.out_bias  # (n, w) -> (n, O)
+        if y is None:
+            y = hidden @ layer.out_weight + layer.out_bias  # (n, w) -> (n, O)
+        else:
+            y = checks.finite("y", checks.array("y", y, (len(x), layer.n_out), layer.dtype))
         size = np.linalg.norm(y, axis=1)
         return cls(layer, x, hidden, y, 1 / np.maximum(size, SMALLEST * size.mean() + np.finfo(y.dtype).tiny))
 

@@ -1,15 +1,12 @@
-"""Controls beside carving: exact where they can be, in the order that planted structure gives, and trained honestly."""
+"""Controls beside carving: exact where they can be, in the order that planted structure gives."""
 
 import numpy as np
 import pytest
 
-from fffref import DenseFF, LeafFFF, training
+from fffref import DenseFF, LeafFFF
 from fffref.models import carving_controls as controls
 from fffref.models.carve import Carving, carve_rows
 from fffref.models.fitting import Rows, relative_error
-from fffref.training.schedules import OneCycle
-
-RECIPE = training.Recipe(epochs=15, batch_size=32, learning_rate=OneCycle(3e-3))
 
 
 @pytest.fixture
@@ -93,25 +90,6 @@ def test_random_groups_are_halves_and_worse_than_a_grown_tree(rng):
     assert error(rows, carve_rows(rows, Carving(3, 12))) < np.mean([error(rows, tree) for tree in random])
 
 
-def test_tuning_moves_leaves_and_not_the_routing(rows):
-    carved = carve_rows(rows, Carving(1, 6))
-    tuned = controls.tuned(rows, carved, RECIPE)
-    assert error(rows, tuned) < 0.9 * error(rows, carved)
-    np.testing.assert_array_equal(tuned.node_weight, carved.node_weight)
-    np.testing.assert_array_equal(tuned.route(rows.x), carved.route(rows.x))
-    again = controls.tuned(rows, carved, RECIPE)
-    np.testing.assert_array_equal(again.leaf_out_weight, tuned.leaf_out_weight)
-
-
-def test_tuning_that_does_harm_is_not_kept(rows):
-    carved = carve_rows(rows, Carving(1, 6))
-    wild = training.Recipe(epochs=1, batch_size=32, learning_rate=0.5)
-    assert error(rows, controls.tuned(rows, carved, wild)) <= error(rows, carved) * 1.001
-
-
-def test_a_dense_layer_is_trained_from_scratch(rows):
-    found = controls.from_scratch(rows, 12, RECIPE, seed=1)
-    assert isinstance(found, DenseFF) and (found.width, found.activation) == (12, "gelu")
-    assert error(rows, found) < 0.3
+def test_the_oracle_keeps_no_more_than_there_is(rows):
     with pytest.raises(ValueError, match="at most"):
         controls.oracle(rows, 25, 0.1)

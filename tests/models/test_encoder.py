@@ -172,17 +172,3 @@ def test_bad_tokens_are_refused(tensors):
             model.hidden(ids, mask)
     with pytest.raises(ValueError, match="one shape"):
         model.embed(np.zeros((2, 3), int), np.ones((2, 2), int))
-
-
-def test_agrees_with_transformers(tmp_path, rng):
-    """Hidden states to 1e-5 of another implementation, where it is installed."""
-    torch = pytest.importorskip("torch")
-    transformers = pytest.importorskip("transformers")
-    tensors = form.draw(rng, CONFIG)
-    theirs = transformers.BertModel(transformers.BertConfig(**JSON), add_pooling_layer=False).eval()
-    theirs.load_state_dict({name: torch.tensor(array) for name, array in tensors.items()}, strict=False)
-    ids, mask = rng.integers(0, 30, (2, 6)), np.array([[1] * 6, [1, 1, 1, 0, 0, 0]])
-    with torch.no_grad():
-        expected = theirs(torch.tensor(ids), torch.tensor(mask)).last_hidden_state.numpy()
-    found = Encoder.of(CONFIG, tensors).hidden(ids, mask)
-    np.testing.assert_allclose(found[mask > 0], expected[mask > 0], atol=1e-5)

@@ -1,4 +1,4 @@
-"""Faults planted in carving, its fits, its controls and the counting of generation, one at a time, each found.
+"""Faults planted in carving, its fits, controls and training, and the counting of generation: each is found.
 
 What would go wrong in silence: a control that is worse than it could be, or a tree that is better than it may be.
 """
@@ -8,8 +8,11 @@ from mutants import make_tests, near
 
 from fffref import DenseFF, counting, training
 from fffref.counting import presets
-from fffref.models import fitting
-from fffref.models.carve import Carving
+from fffref.formats import bert as form
+from fffref.models import fitting, sentences
+from fffref.models.carve import Carving, carve_rows
+from fffref.models.carving_controls import random_tree
+from fffref.models.encoder import Encoder
 from fffref.training.schedules import OneCycle
 
 
@@ -102,8 +105,13 @@ def verify_carving_controls(module):
     random = module.random_tree(known, how, rng)
     assert np.bincount(random.route(known.x), minlength=4).min() >= 149
     assert not np.array_equal(random.node_weight, module.random_tree(known, how, rng).node_weight)
+
+
+def verify_carving_trained(module):
+    """Training makes a layer better, changes nothing else, and keeps no harm; a PathFFF begins at a fit."""
+    rows, rng = smooth(), np.random.default_rng(0)
     recipe = training.Recipe(epochs=10, batch_size=32, learning_rate=OneCycle(3e-3))
-    carved = module.random_tree(rows, Carving(1, 6), rng)
+    carved = random_tree(rows, Carving(1, 6), rng)
     tuned = module.tuned(rows, carved, recipe)
     assert not np.allclose(tuned.leaf_in_weight, carved.leaf_in_weight)
     mine = carved.route(rows.x) == 0
@@ -112,6 +120,29 @@ def verify_carving_controls(module):
     wild = training.Recipe(epochs=1, batch_size=32, learning_rate=0.5)
     assert error(rows, module.tuned(rows, tuned, wild)) <= 1.001 * error(rows, tuned)
     assert error(rows, module.from_scratch(rows, 12, recipe)) < 0.3
+    still = training.Recipe(epochs=1, batch_size=32, learning_rate=0.0)
+    far = fitting.Rows.of(DenseFF(*[*rows.layer.arrays().values()][:3], rows.layer.out_bias + 50, "gelu"), rows.x)
+    assert error(far, module.distilled(far, 2, 4, still)) < 1e-3  # it has an output bias
+    start, after = (error(rows, module.distilled(rows, 2, 4, how)) for how in (still, recipe))
+    assert after < 0.9 * start < 0.5, (start, after)
+
+
+def verify_carving_layers(module):
+    """Each layer is fitted to what those before it give, for the tokens that are real."""
+    rng = np.random.default_rng(0)
+    config = form.Config(2, 16, 2, 32, 40, 12, 1, 1e-12)
+    encoder = Encoder.of(config, form.draw(rng, config, np.float64))
+    batches = [sentences.padded([rng.integers(0, 40, n).tolist() for n in (12, 5) * 10])]
+    inputs = module.ff_inputs(encoder, batches)
+    assert [x.shape for x in inputs] == [(170, 16)] * 2
+    rows = [fitting.Rows.of(block.ff, x[:160]) for block, x in zip(encoder.blocks, inputs, strict=True)]
+    for target in module.TARGETS:
+        seen = []
+        fit = lambda rows, seen=seen: seen.append(rows) or carve_rows(rows, Carving(1, 6, rounds=0))  # noqa: E731
+        layers = module.in_sequence(encoder, batches, rows, fit, target)
+        entering = module.ff_inputs(encoder.with_ffs(layers), batches)[1][:160]
+        near(seen[1].x, entering)
+        near(seen[1].y, rows[1].y if target == "outputs" else rows[1].x + rows[1].y - entering)
 
 
 def verify_generation(module):
@@ -155,8 +186,15 @@ FAULTS = {
     "the oracle forgets negative ones": ("carving_controls", "added = np.abs(hidden) * size", "added = hidden * size"),
     "the oracle is not refitted": ("carving_controls", "replace(layer, out_weight=slope, out_bias=constant)", "layer"),
     "random groups are one group": ("carving_controls", "lambda rows, here, how: rng.standard_normal(rows.x.shape[1])", "lambda rows, here, how: np.zeros(rows.x.shape[1])"),
-    "what training spoils is kept": ("carving_controls", "return min((after, layer)", "return max((after, layer)"),
-    "every leaf is trained on all rows": ("carving_controls", "here = np.flatnonzero(reached == j)", "here = np.flatnonzero(reached >= 0)"),
+    "what training spoils is kept": ("carving_trained", "return min((after, layer)", "return max((after, layer)"),
+    "every leaf is trained on all rows": ("carving_trained", "here = np.flatnonzero(reached == j)", "here = np.flatnonzero(reached >= 0)"),
+    "a path's fit has no constant": ("carving_trained", "slope[0] += constant", "slope[0] += 0 * constant"),
+    "output weights of a path are not fitted": ("carving_trained", "aligned(slope.reshape(drawn.out_weight.shape))", "drawn.out_weight"),
+    "neurons off the path are fitted": ("carving_trained", "np.put_along_axis(hidden, tape.node, tape.hidden, axis=1)", "hidden[:, : tape.hidden.shape[1]] = tape.hidden"),
+    "layers are fitted to the original's inputs": ("carving_layers", "encoder.with_ffs(layers)", "encoder"),
+    "what came in wrong is made worse": ("carving_layers", "own.y + (own.x - x)", "own.y - (own.x - x)"),
+    "the two targets are mixed up": ("carving_layers", 'target == "outputs"', 'target == "stream"'),
+    "padding is fitted to": ("carving_layers", "append(x[real])", "append(x)"),
     "the cache has no values": ("generation", "keys_and_values = model.qkv - model.queries", "keys_and_values = (model.qkv - model.queries) // 2"),
     "the cache has all heads": ("generation", "keys_and_values = model.qkv - model.queries", "keys_and_values = 2 * model.queries"),
     "the window is forgotten": ("generation", "min(context, model.window)", "context"),
