@@ -94,12 +94,14 @@ def others():
 
 
 def models_of_language():
-    """Trees of leaves in a small language model, against the dense layer of the engaged size."""
+    """Trees and experts in a small language model, against the dense layer of the engaged size."""
     runs = sweep.read(FOLDER / "language" / "runs.jsonl")
     best = language.best(runs)
     alike = lambda row: (row["arm"], row["learning_rate"], row["initial"])  # noqa: E731
     mean = {arm: statistics.fmean(r["validation_loss"] for r in runs if alike(r) == alike(best[arm])) for arm in best}
-    for tree in ("LeafFFF depth 3, leaves of 64", "LeafFFF depth 4, leaves of 32", "PathFFF 1 x 9 levels"):
+    shown = ("LeafFFF depth 3, leaves of 64", "LeafFFF depth 4, leaves of 32", "PathFFF 1 x 9 levels",
+             "MoE 2 of 16, experts of 32, no noise")  # fmt: skip
+    for tree in shown:
         rival = language.RIVALS[tree]
         text = f"{mean[tree]:.3f} nat a character; {rival}: {mean[rival]:.3f}; dense 512: {mean['dense 512']:.3f}"
         yield f"Language model, {tree}", text, "fffref reproduce language"
