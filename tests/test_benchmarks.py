@@ -28,6 +28,19 @@ def test_ratios_are_of_neighbours_and_spread_is_reported():
     assert measure.quartiles(times["slow"]) == {"median": 8.0, "quartiles": [6.0, 24.0], "n": 3}
 
 
+def test_a_whole_models_gain_stands_beside_its_limit():
+    carved = pytest.importorskip("carved")
+    dense, tree = np.array([[10.0, 3, 6]] * 5), np.array([[7.0, 3, 3]] * 5)  # ms: all, attention, FF layers
+    rows = carved.model_rows({carved.DENSE: [dense / 1e3] * 2, "25 %": [tree / 1e3] * 2}, 1, 1)
+    assert [row["limit"]["median"] for row in rows] == [1, pytest.approx(10 / (10 - 0.75 * 6))]
+    assert rows[1]["dense"]["median"] == pytest.approx(10 / 7)
+    found = {part: value["median"] for part, value in rows[1]["milliseconds"].items()}
+    assert found == pytest.approx({"all": 7, "attention": 3, "FF": 3, "rest": 1})
+    told = carved.model_table(rows)
+    assert "| 1 | 1 | trees, 25 % of the multiply-adds | 7 (7-7) | 3 (3-3) | 3 (3-3) | 1 (1-1) | 1.43" in told
+    assert "| 1.82x |" in told
+
+
 @pytest.mark.skipif(not pathlib.Path("/proc/self/clear_refs").exists(), reason="needs Linux")
 def test_peak_memory_sees_what_is_freed_again():
     peak = measure.peak_memory(lambda: np.ones(8_000_000).sum())
