@@ -195,7 +195,7 @@ def test_the_report_has_every_arm_seed_and_verdict():
     assert "| tree | 0.170 | 0.190 |" in told  # by layer
     assert "* tree, 25%, calibrated on plays: error 0.180, at most 0.19: met; cosine 0.900, at least 0.92: MI" in told
     assert "* tree, 12%, calibrated on plays: error 0.310, at most 0.28: MISSED; cosine 0.890, at least 0.88" in told
-    assert "* tree, 25%, calibrated on plays, judged by documentation, which is foreign: cosine 0.700, at least" in told
+    assert "which is foreign" not in told  # that was asked of mixtures
     assert carving_report.curve([*trees, row(TREE, 0.12, 0, 0.3)])[TREE] == (
         [0.12, 0.25], [pytest.approx(0.31), pytest.approx(0.18)],
     )  # fmt: skip
