@@ -17,7 +17,7 @@ from ..models.carve import Carving, carve_rows, leaf_width_for
 from ..models.carving_layers import in_sequence
 from ..models.fitting import relative_error
 from ..training.schedules import OneCycle
-from .carving_inputs import SMALL, prepared
+from .carving_inputs import SMALL, prepared, task
 from .carving_texts import parts_of
 from .sweep import digest
 
@@ -200,7 +200,7 @@ def execute(run):
     return {
         "arm": run.arm, "share": run.share, "seed": run.seed, "model": run.model, "tokens": run.tokens,
         "calibration": run.calibration, **measured(encoder, ready.judged), "tuning": measured(encoder, tuning),
-        **accuracy(encoder, ready.categories),
+        **accuracy(encoder, task(run.model, run.folder, run.wordnet)),
         "parameters": layers[0].n_parameters, "dense_parameters": ready.rows[0].layer.n_parameters,
         "multiply_adds": multiply_adds(layers[0]), "dense_multiply_adds": multiply_adds(ready.rows[0].layer),
         "seconds": round(seconds, 1), "version": __version__,
@@ -217,12 +217,12 @@ def measured(encoder, texts):
     return {"errors": errors, "cosine": {name: round(cosine(encoder, text), 5) for name, text in texts.items()}}
 
 
-def accuracy(encoder, task):
-    """How often the classifiers of the original's embeddings are right on these, and on the original's."""
-    if task is None:
+def accuracy(encoder, tried):
+    """How often the classifiers of the original's embeddings are right on these, and on the original's; by `task`."""
+    if tried is None:
         return {}
-    embeddings = np.concatenate([encoder.embed(*batch) for batch in task.batches])
-    return {"accuracy": task.classifiers.accuracy(embeddings, task.answers), "original_accuracy": task.original}
+    embeddings = np.concatenate([encoder.embed(*batch) for batch in tried.batches])
+    return {"accuracy": tried.classifiers.accuracy(embeddings, tried.answers), "original_accuracy": tried.original}
 
 
 def multiply_adds(layer):

@@ -42,14 +42,13 @@ class Categories(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """An original with all that is fitted to, tuned by and judged by; `categories` is None without WordNet."""
+    """An original with all that is fitted to, tuned by and judged by."""
 
     encoder: Encoder
     batches: list
     rows: list
     tuning: dict
     judged: dict
-    categories: Categories | None
 
 
 @functools.lru_cache(maxsize=1)  # one seed's rows are a gigabyte
@@ -70,22 +69,35 @@ def prepared(model, folder, tokens, calibration, seed, wordnet=None):
     batches = _batches(_drawn_rows(rng, encode, texts.calibration(calibration, wordnet), tokens))
     inputs = ff_inputs(encoder, batches)
     fits = [Rows.of(block.ff, x[:tokens]) for block, x in zip(encoder.blocks, inputs, strict=True)]
-    tuning, judged, tried = _others(model, folder, wordnet)
-    return Prepared(encoder, batches, fits, tuning, judged, tried)
+    return Prepared(encoder, batches, fits, *_others(model, folder, wordnet))
 
 
 @functools.lru_cache(maxsize=1)  # the same for every seed and calibration
 def _others(model, folder, wordnet):
-    """What is tuned by, what is judged by, and the task: passages that nothing is calibrated by, each used once."""
+    """What is tuned by and what is judged by, passages that nothing is calibrated by, each used once."""
     encoder, encode = _drawn() if model == SMALL else _read(folder)
-    some, tuning, judged, tried = JUDGED if folder else FEW, {}, {}, None
-    for name, passages in texts.held_out(wordnet).items():
-        if passages:
-            judged[name] = _run(encoder, _batches(encode(passages[:some])))
-            tuning[name] = _run(encoder, _batches(encode(passages[some : 2 * some])))
-        if len(passages) > 4 * some and name == "glosses":
-            tried = _task(encoder, encode, passages[2 * some :], texts.categories(wordnet))
-    return tuning, judged, tried
+    some, held = JUDGED if folder else FEW, texts.held_out(wordnet)
+    parts = (slice(some, 2 * some), slice(some))  # what follows, the task has
+    return [
+        {name: _run(encoder, _batches(encode(passages[part]))) for name, passages in held.items() if passages}
+        for part in parts
+    ]
+
+
+@functools.lru_cache(maxsize=1)
+def task(model, folder, wordnet):
+    """Make the task of categories: see `Categories`; None where there is no WordNet.
+
+    Parameters
+    ----------
+    model, folder, wordnet
+        As in `Run`.
+    """
+    some, glosses = JUDGED if folder else FEW, texts.held_out(wordnet)["glosses"]
+    if len(glosses) < 4 * some:
+        return None
+    encoder, encode = _drawn() if model == SMALL else _read(folder)
+    return _task(encoder, encode, glosses[2 * some :], texts.categories(wordnet))
 
 
 def _run(encoder, batches):

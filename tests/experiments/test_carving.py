@@ -156,9 +156,10 @@ def test_rows_are_of_real_tokens_and_as_many_as_asked():
 
 def test_tuning_and_judging_have_texts_of_their_own(tmp_path):
     ready = carving_inputs.prepared("small", None, 1500, "glosses", 0, str(wordnet(tmp_path)))
+    tried = carving_inputs.task("small", None, str(tmp_path))
     assert list(ready.tuning) == list(ready.judged) == list(texts.TEXTS)
-    assert ready.categories.classifiers.labels.shape == (160 - 53,) and ready.categories.answers.shape == (53,)
-    used = [ready.categories.batches, *([batch for batch, _ in text["glosses"].batches]
+    assert tried.classifiers.labels.shape == (160 - 53,) and tried.answers.shape == (53,)
+    used = [tried.batches, *([batch for batch, _ in text["glosses"].batches]
                                         for text in (ready.tuning, ready.judged)), ready.batches]  # fmt: skip
     rows = [{tuple(row[mask > 0]) for ids, masks in batches for row, mask in zip(ids, masks, strict=True)}
             for batches in used]  # fmt: skip
@@ -173,7 +174,9 @@ def test_categories_are_told_apart_and_counted(tmp_path):
     assert min(result["original_accuracy"].values()) > 0.9  # verbs have commas
     assert 0.5 < result["accuracy"]["logistic"] <= 1
     ready = carving.ready_for(run)
-    assert carving.accuracy(ready.encoder, ready.categories)["accuracy"] == result["original_accuracy"]
+    tried = carving_inputs.task("small", None, run.wordnet)
+    assert carving.accuracy(ready.encoder, tried)["accuracy"] == result["original_accuracy"]
+    assert carving_inputs.task("small", None, str(tmp_path / "nothing")) is None
     assert carving.accuracy(ready.encoder, None) == {}
 
 
