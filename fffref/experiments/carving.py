@@ -17,7 +17,7 @@ from ..models.carve import Carving, carve_rows, leaf_width_for
 from ..models.carving_layers import in_sequence
 from ..models.fitting import relative_error
 from ..training.schedules import OneCycle
-from .carving_inputs import SMALL, prepared, task
+from .carving_inputs import SMALL, others, prepared, task
 from .carving_texts import parts_of
 from .sweep import digest
 
@@ -196,7 +196,7 @@ def execute(run):
     layers = fitted(run)
     seconds = time.perf_counter() - start
     encoder = ready.encoder.with_ffs(layers)
-    tuning = {name: ready.tuning[name] for name in parts_of(run.calibration)}
+    tuning = others("tuning", run.model, run.folder, run.wordnet, tuple(parts_of(run.calibration)))
     return {
         "arm": run.arm, "share": run.share, "seed": run.seed, "model": run.model, "tokens": run.tokens,
         "calibration": run.calibration, **measured(encoder, ready.judged), "tuning": measured(encoder, tuning),

@@ -42,18 +42,17 @@ class Categories(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """An original with all that is fitted to, tuned by and judged by."""
+    """An original with all that is fitted to and judged by."""
 
     encoder: Encoder
     batches: list
     rows: list
-    tuning: dict
     judged: dict
 
 
 @functools.lru_cache(maxsize=1)  # one seed's rows are a gigabyte
 def prepared(model, folder, tokens, calibration, seed, wordnet=None):
-    """Load a model, and run it on text to calibrate by, on other text to tune by, and on yet other text to judge by.
+    """Load a model, and run it on text to calibrate by and on other text to judge by.
 
     Parameters
     ----------
@@ -69,19 +68,30 @@ def prepared(model, folder, tokens, calibration, seed, wordnet=None):
     batches = _batches(_drawn_rows(rng, encode, texts.calibration(calibration, wordnet), tokens))
     inputs = ff_inputs(encoder, batches)
     fits = [Rows.of(block.ff, x[:tokens]) for block, x in zip(encoder.blocks, inputs, strict=True)]
-    return Prepared(encoder, batches, fits, *_others(model, folder, wordnet))
+    return Prepared(encoder, batches, fits, others("judging", model, folder, wordnet))
 
 
-@functools.lru_cache(maxsize=1)  # the same for every seed and calibration
-def _others(model, folder, wordnet):
-    """What is tuned by and what is judged by, passages that nothing is calibrated by, each used once."""
+@functools.lru_cache(maxsize=4)  # the same for every seed
+def others(purpose, model, folder, wordnet, names=texts.TEXTS):
+    """Run the model on passages that nothing is calibrated by.
+
+    Parameters
+    ----------
+    purpose : {"judging", "tuning"}
+        Each has passages of its own.
+    model, folder, wordnet
+        As in `Run`.
+    names : tuple of str
+        Which texts, of those that are found.
+
+    Returns
+    -------
+    dict of str to Judged
+    """
     encoder, encode = _drawn() if model == SMALL else _read(folder)
     some, held = JUDGED if folder else FEW, texts.held_out(wordnet)
-    parts = (slice(some, 2 * some), slice(some))  # what follows, the task has
-    return [
-        {name: _run(encoder, _batches(encode(passages[part]))) for name, passages in held.items() if passages}
-        for part in parts
-    ]
+    part = {"judging": slice(some), "tuning": slice(some, 2 * some)}[purpose]  # what follows, the task has
+    return {name: _run(encoder, _batches(encode(held[name][part]))) for name in names if held[name]}
 
 
 @functools.lru_cache(maxsize=1)

@@ -157,10 +157,11 @@ def test_rows_are_of_real_tokens_and_as_many_as_asked():
 def test_tuning_and_judging_have_texts_of_their_own(tmp_path):
     ready = carving_inputs.prepared("small", None, 1500, "glosses", 0, str(wordnet(tmp_path)))
     tried = carving_inputs.task("small", None, str(tmp_path))
-    assert list(ready.tuning) == list(ready.judged) == list(texts.TEXTS)
+    tuning = carving_inputs.others("tuning", "small", None, str(tmp_path))
+    assert list(tuning) == list(ready.judged) == list(texts.TEXTS)
     assert tried.classifiers.labels.shape == (160 - 53,) and tried.answers.shape == (53,)
     used = [tried.batches, *([batch for batch, _ in text["glosses"].batches]
-                                        for text in (ready.tuning, ready.judged)), ready.batches]  # fmt: skip
+                                        for text in (tuning, ready.judged)), ready.batches]  # fmt: skip
     rows = [{tuple(row[mask > 0]) for ids, masks in batches for row, mask in zip(ids, masks, strict=True)}
             for batches in used]  # fmt: skip
     assert [len(part) for part in rows[:3]] == [53, 20, 20]
