@@ -20,7 +20,9 @@ activation_names = pytest.mark.parametrize("activation", ACTIVATIONS)
 def verify(value, layer, x, grads, dx, method):
     """Hold all fields and x against the limits."""
     for name, report in gradcheck.check_layer(value, layer, x, grads, dx, method).items():
-        assert report.error <= LIMITS[method], f"{name}: {report}"
+        # relative; absolute where terms of order 1 cancel, and rounding is all that is left
+        error = min(report.error, abs(report.claimed - report.numeric))
+        assert error <= LIMITS[method], f"{name}: {report}"
 
 
 def no_extras(tape, rng):
