@@ -169,7 +169,7 @@ class RoundedPath(FastPath):
         whole = super().kernel_weights()
         return whole._replace(in_weight=upper_halves(whole.in_weight), out_weight=upper_halves(whole.out_weight))
 
-    def forward(self, x):
+    def forward(self, *arguments, **options):
         """Refused: gradients are those of the layer's own weights."""
         raise checks.InputError("weights in bfloat16 are for inference; train with fffref.jit(layer)")
 

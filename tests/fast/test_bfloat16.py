@@ -77,6 +77,9 @@ def test_refusals(rng):
     fast = fffref.jit(cases.make("PathFFF", rng, dtype=np.float32)).bfloat16().warm_up()
     with pytest.raises(ValueError, match="for inference"):
         fast.forward(np.zeros((2, 5), np.float32))
+    y, tape = fffref.jit(fast.layer).forward(np.zeros((2, 5), np.float32))
+    with pytest.raises(ValueError, match="for inference"):
+        fast.backward(tape, y, input_gradient=False)
     with pytest.raises(TypeError, match="x must have dtype float32"):
         fast(np.zeros((2, 5)))
 
