@@ -10,18 +10,18 @@ register: one instruction (pshufb) looks up all 32, another (pavgb) averages the
 
 import numpy as np
 from llvmlite import binding, ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
 from .. import checks
 from ..layers.lookup_tables import blocks
 from ..layers.maddness import LEAVES, LEVELS
+from . import kernels
 
 LANES = 32  # rows that one shuffle serves
 MOST = 16  # tables a block that the shuffles are made for
 ROWS = 64  # rows that go down one codebook's tree together: their columns stay in the nearest caches
-OPTIONS = {"cache": True, "nogil": True, "error_model": "numpy"}
 
 
 def has_byte_shuffle():
@@ -174,9 +174,9 @@ def path_by_look_ups(tables, codes, in_bias, out_weight, y):
             node = 2 * node + 1 + (logit > 0)
 
 
-encode_rows_jit = njit(**OPTIONS)(encode_rows)
-scan_rows_jit = njit(**OPTIONS)(scan_rows)
-path_by_look_ups_jit = njit(**OPTIONS)(path_by_look_ups)
+encode_rows_jit, scan_rows_jit, path_by_look_ups_jit = (
+    kernels.compiled(function, fastmath=False) for function in (encode_rows, scan_rows, path_by_look_ups)
+)
 
 
 # ---------------------------------------------------------------------- what checks, allocates and calls them

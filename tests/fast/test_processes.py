@@ -174,6 +174,7 @@ import numpy as np
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     import fffref
+    from fffref.fast import decoding, gelu, lookup, updates  # all kernels are compiled in one way
     layer = fffref.PathFFF.init(np.random.default_rng(0), 5, 3, 2)
     x = np.ones((2, 5), np.float32)
     np.testing.assert_allclose(fffref.jit(layer)(x), layer.forward_hard(x), rtol=1e-4)
