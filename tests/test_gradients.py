@@ -12,17 +12,17 @@ from fffref.layers.choices import Choices, mix
 from fffref.training import losses
 
 LIMITS = {"complex": 1e-12, "central": 1e-6}  # the promise, whatever gradcheck's own tolerances are
+ROUNDING = 32 * np.finfo(float).eps  # of sums of terms of order 1: where random ones cancel, it is all there is
 methods = pytest.mark.parametrize("method", LIMITS)
 depths = pytest.mark.parametrize("depth", range(6))
 activation_names = pytest.mark.parametrize("activation", ACTIVATIONS)
 
 
-def verify(value, layer, x, grads, dx, method):
-    """Hold all fields and x against the limits."""
+def verify(value, layer, x, grads, dx, method, rounding=0.0):
+    """Hold all fields and x against the limits; a difference that is no more than rounding is none."""
     for name, report in gradcheck.check_layer(value, layer, x, grads, dx, method).items():
-        # relative; absolute where terms of order 1 cancel, and rounding is all that is left
-        error = min(report.error, abs(report.claimed - report.numeric))
-        assert error <= LIMITS[method], f"{name}: {report}"
+        agrees = abs(report.claimed - report.numeric) <= rounding
+        assert report.error <= LIMITS[method] or agrees, f"{name}: {report}"
 
 
 def no_extras(tape, rng):
@@ -116,7 +116,7 @@ def test_random_shapes(kind, seed, data):
     layer = cases.make(kind, rng, depth=data.draw(st.integers(0, 4)), activation=activation, **sizes)
     x, dy = rng.standard_normal((*lead, layer.n_in)), rng.standard_normal((*lead, layer.n_out))
     grads, dx = layer.backward(layer.forward(x)[1], dy)
-    verify(lambda layer, x: (dy * layer.forward(x)[0]).sum(), layer, x, grads, dx, "complex")
+    verify(lambda layer, x: (dy * layer.forward(x)[0]).sum(), layer, x, grads, dx, "complex", ROUNDING)
 
 
 @pytest.mark.parametrize("transpose_prob", [0.0, 0.5])
