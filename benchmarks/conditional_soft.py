@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 import fffref
 from fffref import datasets, training
+from fffref.training import compiled_steps  # noqa: F401 (both ways, as in fast training)
 from fffref.training.penalties import compiled
 
 SIZES = {"n_in": 784, "n_out": 10, "depth": 7, "leaf_width": 8}

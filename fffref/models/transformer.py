@@ -12,7 +12,7 @@ Without `causal` it is crammedBERT and, with `PathFFF`, UltraFastBERT: `models.b
 from dataclasses import dataclass, replace
 
 from ..layers.path_fff import PathFFF
-from ..layers.record import Record
+from ..layers.record import Layer, Record
 from ..training.penalties import compiled, penalty
 from . import parts, tokens
 from .blocks import Block, Tape, backward, forward  # noqa: F401 (records that belong to a model)
@@ -221,8 +221,6 @@ class Transformer(Record):
 @compiled.register
 def _(model: Transformer):
     """Path trees compute what they visit; other layers, and they are the larger part, their GELU."""
-    from ..training import compiled_steps  # noqa: F401 (registers)
-
     return InTraining(model, [_in_training(ff) for ff in model.ffs()])  # weights shared: it sees every step
 
 
@@ -232,7 +230,7 @@ def _in_training(ff):
 
     if isinstance(ff, PathFFF):
         return compiled(ff)
-    return None if ff is None else quick(ff)
+    return quick(ff) if isinstance(ff, Layer) else ff  # `Activated` as it is, and None
 
 
 @penalty.register(Transformer)

@@ -9,11 +9,11 @@ from ..fast import updates
 from .optim import SGD, Adam, move_array, move_array_by_blocks, move_rows, move_rows_by_blocks
 
 NAMES = ("float32", "float64")
-WHOLE = np.zeros(1, np.intp)  # an array is moved as its one long row
+WHOLE = np.zeros(1, np.intp)  # the one row there is
 
 
 def steps_of(kind, kernel):
-    """Register a kernel for both ways of moving; what it cannot take goes the way of the reference.
+    """Register a kernel for both ways of moving.
 
     Parameters
     ----------
@@ -22,23 +22,33 @@ def steps_of(kind, kernel):
     kernel : callable
         kernel(optimizer, constants, rows, index): moves rows of matrices (n, I), the last of which is the gradient.
     """
+    move_rows.register(kind, _by(kernel, _of_rows, move_rows_by_blocks))
+    move_array.register(kind, _by(kernel, _of_array, move_array_by_blocks))
 
-    @move_rows.register(kind)
-    def _(optimizer, array, gradient, moments, constants):
-        arrays = (array, *moments, gradient.values)
-        if not _are_plain(arrays) or getattr(optimizer, "momentum", 0):
-            move_rows_by_blocks(optimizer, array, gradient, moments, constants)
-            return
-        width = int(np.prod(gradient.values.shape[1:]))  # of a bias: 1
-        kernel(optimizer, constants, [a.reshape(-1, width) for a in arrays], gradient.index)
 
-    @move_array.register(kind)
-    def _(optimizer, array, gradient, moments, constants):
-        arrays = (array, *moments, gradient)
+def _by(kernel, parts, by_blocks):
+    """The way of moving by a kernel; what it cannot take goes the way of the reference."""
+
+    def move(optimizer, array, gradient, moments, constants):
+        """Move what `parts` says: the gradient's values, the length of a row, and which rows."""
+        values, width, index = parts(gradient)
+        arrays = (array, *moments, values)
         if not _are_plain(arrays) or getattr(optimizer, "momentum", 0):
-            move_array_by_blocks(optimizer, array, gradient, moments, constants)
+            by_blocks(optimizer, array, gradient, moments, constants)
             return
-        kernel(optimizer, constants, [a.reshape(1, -1) for a in arrays], WHOLE)
+        kernel(optimizer, constants, [a.reshape(-1, width) for a in arrays], index)
+
+    return move
+
+
+def _of_rows(gradient):
+    """Those of `Rows`; of a bias, a row is one number."""
+    return gradient.values, int(np.prod(gradient.values.shape[1:])), gradient.index
+
+
+def _of_array(gradient):
+    """An array, as its one long row."""
+    return gradient, gradient.size, WHOLE
 
 
 def _are_plain(arrays):

@@ -122,7 +122,11 @@ def _steps(model, state, task, recipe, seed, epoch):
     """Take the steps of one epoch, in place; after each, yield its loss, number of samples, and settings."""
     # order of the samples, then noise, from one stream
     rng, n_steps = stream(seed, "epochs", epoch), task.steps(recipe.batch_size)
-    view = penalties.compiled(model) if recipe.fast else model  # it shares the weights, and so sees every step
+    view = model
+    if recipe.fast:
+        from . import compiled_steps  # noqa: F401 (registers; imported where needed: Numba takes its time)
+
+        view = penalties.compiled(model)  # it shares the weights, and so sees every step
     for i, batch in enumerate(task.batches(recipe.batch_size, rng)):
         count = epoch * n_steps + i  # steps before this one, over the whole run
         settings = recipe.at(count / (recipe.epochs * n_steps))  # progress in [0, 1): the end is never quite reached

@@ -202,7 +202,6 @@ def compiled(model):
 @compiled.register
 def _(layer: PathFFF):
     from ..fast import jit  # imported where needed: Numba takes its time
-    from . import compiled_steps  # noqa: F401 (registers)
 
     return jit(layer)
 
@@ -210,7 +209,6 @@ def _(layer: PathFFF):
 @compiled.register
 def _(layer: LeafFFF):
     from ..fast import jit
-    from . import compiled_steps  # noqa: F401 (registers)
 
     _know_fast_leaf()
     return jit(layer)
