@@ -186,23 +186,26 @@ def _norm(name, width):
     return {f"{name}.weight": (width,), f"{name}.bias": (width,)}
 
 
-def draw(rng, config, dtype=np.float32):
-    """Draw weights for a small BERT, for tests and demonstrations: normal of deviation 0.1, norms around 1.
+def draw(rng, config, dtype=np.float32, deviation=0.1):
+    """Draw weights for a small BERT, for tests and demonstrations: normal, norms around 1.
 
     Parameters
     ----------
     rng : numpy.random.Generator
     config : Config
     dtype : float32 or float64
+    deviation : float, at least 0
+        BERT's own is 0.02; a larger one makes the rows of small models differ more, and those of a deep one less.
 
     Returns
     -------
     dict of str to ndarray
     """
-    dtype = checks.dtype(dtype)
+    dtype, deviation = checks.dtype(dtype), checks.number("deviation", deviation, "[0, inf)")
     checks.generator("rng", rng)
     # a norm's scale of 0 would silence its layer
     around = lambda name: 1.0 if name.endswith("LayerNorm.weight") else 0.0  # noqa: E731
     return {
-        name: (around(name) + 0.1 * rng.standard_normal(shape)).astype(dtype) for name, shape in config.shapes().items()
+        name: (around(name) + deviation * rng.standard_normal(shape)).astype(dtype)
+        for name, shape in config.shapes().items()
     }
