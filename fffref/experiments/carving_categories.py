@@ -69,6 +69,7 @@ def logistic(x, labels, penalty=PENALTY):
     free = np.r_[np.ones(shape[0] - 1), 0][:, None]
 
     def objective(flat):
+        """What is minimised, and its gradient."""
         weights = flat.reshape(shape)
         value, dlogits = cross_entropy(x @ weights, labels)
         shrunk = weights * free  # biases are not drawn to 0

@@ -20,8 +20,8 @@ from numba import typeof
 from .. import checks
 from ..layers.record import CACHE_LINE
 
-# Rows that a thread takes at a time. The more rows go together, the more of them share a weight row; but waking a
-# sleeping thread takes some 40 us, in which one thread does half a chunk of the least size.
+# Rows that a thread takes at a time. The more rows go together, the more of them share a weight row; and waking a
+# sleeping thread takes about as long as it takes to compute half a chunk of the least size.
 CHUNK = 128
 LARGEST_CHUNK = 2048  # smaller than a share of a large batch: a thread that is kept waiting leaves rows to the others
 
@@ -125,10 +125,7 @@ class CompiledLayer(abc.ABC):
                 (self._call_single or self._compile_single(x, y))(self.weights, x, y)
                 return y
             if x.size == self.n_in and x.shape[-1:] == self._sample:  # one sample with axes of length 1
-                y = np.empty((*x.shape[:-1], self.n_out), self.dtype)
-                row, out = x.reshape(self.n_in), y.reshape(self.n_out)
-                (self._call_single or self._compile_single(row, out))(self.weights, row, out)
-                return y
+                return self(x.reshape(self.n_in)).reshape(*x.shape[:-1], self.n_out)
         x, lead = self.rows(x)
         y = self._output(out, x, lead)
         self.forward_rows(x, y.reshape(len(x), self.n_out))

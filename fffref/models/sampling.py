@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import checks
 from . import parts
+from .stand_ins import Exchanged
 
 
 class Reader:
@@ -160,13 +161,11 @@ def sample(model, ids, n, temperature=1.0, rng=None):
     n, temperature = checks.integer("n", n, 0), checks.number("temperature", temperature, "[0, inf)")
     if temperature > 0:
         checks.generator("rng", rng)
-    # an `Exchanged` has all three
-    instead, compiled = getattr(model, "instead", None), getattr(model, "compiled", False) is True
-    model = getattr(model, "model", model)
+    model = model if isinstance(model, Exchanged) else Exchanged(model, {})
     if len(ids) == 0:
         raise checks.InputError("the beginning is empty; give at least one token, such as a line's end")
     # checked before the first token is asked for: a generator would wait
-    reader = Reader(model, instead, compiled)
+    reader = Reader(model.model, model.instead, model.compiled)
     return _samples(reader, list(map(int, ids)), n, lambda logits: _draw(logits, temperature, rng))
 
 

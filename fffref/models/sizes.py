@@ -74,6 +74,8 @@ class Sizes:
         checks.integer("depth", self.depth, 0)  # the others are at least 1
         checks.one_of("ff", self.ff, KINDS)
         checks.one_of("initial", self.initial, INITIAL)
+        if self.drawn_gate and self.ff != "moe":
+            raise checks.InputError(f"drawn_gate is for ff 'moe', got {self.ff!r}; leave it out")
         if self.hidden % self.heads:
             raise checks.InputError(f"heads must divide hidden, got {self.heads} and {self.hidden}")
 
