@@ -111,7 +111,7 @@ def masked_dense(layer, threads):
 def masked_step(layer, x, dy):
     """Forward and backward of the masked dense formulation: what the authors' release trains by.
 
-    NumPy's GEMMs and the compiled GELU and derivative, as every dense rival: SciPy's take a third of the step.
+    NumPy's GEMMs and the compiled GELU and derivative, as every dense rival: SciPy's would hinder it.
     """
     W, b, V = layer.in_weight[0], layer.in_bias[0], layer.out_weight[0]
     every = np.arange(len(x))

@@ -17,8 +17,8 @@ from ..models.carve import Carving, carve_rows, leaf_width_for
 from ..models.carving_layers import in_sequence
 from ..models.fitting import relative_error
 from ..training.schedules import OneCycle
+from . import carving_texts as texts
 from .carving_inputs import SMALL, others, prepared, task
-from .carving_texts import parts_of
 from .sweep import digest
 
 SHARES = (0.5, 0.25, 0.12, 0.06)
@@ -50,7 +50,7 @@ class Run:
     calibration : str
         "plays", "documentation", "glosses", or several with + between: as many tokens of each.
     folder, wordnet : str, optional
-        Where the model and WordNet are; no part of the key.
+        Where the model and WordNet are; only whether there is a WordNet is part of the key.
     """
 
     arm: str
@@ -65,6 +65,7 @@ class Run:
     def key(self):
         """Return a digest of what makes this run this run."""
         facts = {name: value for name, value in vars(self).items() if name not in ("folder", "wordnet")}
+        facts["texts"] = texts.found(self.wordnet)  # without WordNet there are no categories, and one text less
         facts |= {"ridge": RIDGE, "rounds": ROUNDS, "recipe": RECIPE.facts(), "scratch": SCRATCH.facts()}
         return digest(facts | {"numerics": training.NUMERICS})
 
@@ -196,7 +197,7 @@ def execute(run):
     layers = fitted(run)
     seconds = time.perf_counter() - start
     encoder = ready.encoder.with_ffs(layers)
-    tuning = others("tuning", run.model, run.folder, run.wordnet, tuple(parts_of(run.calibration)))
+    tuning = others("tuning", run.model, run.folder, run.wordnet, tuple(texts.parts_of(run.calibration)))
     return {
         "arm": run.arm, "share": run.share, "seed": run.seed, "model": run.model, "tokens": run.tokens,
         "calibration": run.calibration, **measured(encoder, ready.judged), "tuning": measured(encoder, tuning),

@@ -22,6 +22,8 @@ HOPED = [  # arm, share, calibration, judged by: relative error at most, cosine 
 def groups(results):
     """Results by share, arm and calibration, the largest share first; all of a group differ by seed alone.
 
+    Of a run that was made without WordNet and again with it, the second is taken.
+
     Parameters
     ----------
     results : list of dict
@@ -32,6 +34,7 @@ def groups(results):
     dict
         From (share, calibration) to a dict from arm to its rows.
     """
+    results = _fullest(results)
     settings = sorted({(-row["share"], row["calibration"]) for row in results}, key=lambda s: (s[1] != "plays", s))
     return {
         (-share, calibration): {
@@ -41,6 +44,15 @@ def groups(results):
         }
         for share, calibration in settings
     }  # fmt: skip
+
+
+def _fullest(results):
+    """Of the rows of one run, that which was judged by most texts; of equals, the last."""
+    found = {}
+    for row in results:
+        name = (row["arm"], row["share"], row["calibration"], row["seed"])
+        found[name] = max(row, found.get(name, row), key=lambda r: len(r["cosine"]))
+    return list(found.values())
 
 
 def report(results):

@@ -98,6 +98,12 @@ def _category(path, line):
         raise checks.InputError(f"{path} is no data file of WordNet: {line[:40]!r} has no category") from None
 
 
+def found(folder=None):
+    """Names of the texts that are on this machine; `folder` as in `categories`."""
+    there = any((pathlib.Path(folder or WORDNET) / f"data.{part}").is_file() for part in PARTS)
+    return [name for name in TEXTS if there or name != "glosses"]
+
+
 def glosses(folder=None):
     """WordNet's definitions, a passage each; `folder` as in `categories`."""
     return list(categories(folder))

@@ -130,18 +130,25 @@ def _search(results):
     return "\n".join(lines)
 
 
+def _apart(chosen):
+    """Whether no FF layer and the widest are further apart than their seeds are."""
+    if not {"none", GATE} <= set(chosen):
+        return False
+    none, gate = _losses(chosen["none"]), _losses(chosen[GATE])
+    return none.mean() - gate.mean() > none.std() + gate.std()
+
+
 def _verdicts(results):
     """A line a tree: how far it is from its rival, and how far on the way from no FF layer to the widest."""
     chosen = _chosen(results)
     mean = {arm: _losses(rows).mean() for arm, rows in chosen.items()}
+    apart = _apart(chosen)
     lines = ["Against the dense layer of the engaged size (below 0: the tree is better), and the share of the way from "
-             "no FF layer to dense 512:", ""]  # fmt: skip
+             "no FF layer to dense 512" + (":" if apart else ", which these losses don't tell apart:"), ""]  # fmt: skip
     for arm, rival in RIVALS.items():
         if arm in mean and rival in mean:
-            way = ""
-            if "none" in mean and GATE in mean:
-                # 0 % is no layer at all, 100 % is dense 512
-                way = f"; {(mean['none'] - mean[arm]) / (mean['none'] - mean[GATE]):.0%} of the way"
+            # 0 % is no layer at all, 100 % is dense 512
+            way = f"; {(mean['none'] - mean[arm]) / (mean['none'] - mean[GATE]):.0%} of the way" if apart else ""
             seeds = f"{len(chosen[arm])} and {len(chosen[rival])} seeds"
             lines.append(f"* {arm} less {rival}: {mean[arm] - mean[rival]:+.3f} nat ({seeds}){way}")
     return "\n".join(lines)

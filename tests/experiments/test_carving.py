@@ -98,8 +98,8 @@ def test_glosses_are_what_follows_the_bar_and_have_a_category(tmp_path):
 # ---------------------------------------------------------------------- runs
 
 
-def test_keys_tell_runs_apart_and_nothing_else(monkeypatch):
-    base = Run(TREE, 0.25)
+def test_keys_tell_runs_apart_and_nothing_else(monkeypatch, tmp_path):
+    base = Run(TREE, 0.25, wordnet="nowhere")
     others = [
         replace(base, arm=SAME), replace(base, share=0.12), replace(base, seed=1), replace(base, model="x"),
         replace(base, tokens=5), replace(base, calibration="glosses"),
@@ -107,6 +107,9 @@ def test_keys_tell_runs_apart_and_nothing_else(monkeypatch):
     assert len({run.key() for run in [base, *others]}) == 7
     assert replace(base, folder="elsewhere", wordnet="there").key() == base.key()
     before = base.key()
+    (tmp_path / "data.noun").touch()
+    assert texts.found("nowhere") == ["plays", "documentation"] and texts.found(tmp_path) == list(texts.TEXTS)
+    assert replace(base, wordnet=tmp_path).key() != before  # it is judged by more
     monkeypatch.setattr(carving.training, "NUMERICS", training.NUMERICS + 1)
     assert base.key() != before
 
@@ -217,6 +220,15 @@ def test_the_report_has_categories_where_they_were_tried():
     assert "| 0.700 (1) | - | - | 25.0% |" in told
     assert "| the original | - | - | - | - | 44.0% | 62.0% | 100.0% |" in told
     assert "the original |" not in carving_report.report([row(TREE, 0.25)])
+
+
+def test_of_a_run_with_and_without_wordnet_the_report_takes_what_was_judged_by_more():
+    more = row(TREE, 0.25, error=0.3)
+    more["cosine"], more["errors"] = ({**kind, "glosses": kind["plays"]} for kind in (more["cosine"], more["errors"]))
+    found = [carving_report.groups(rows) for rows in ([row(TREE, 0.25), more], [more, row(TREE, 0.25)])]
+    assert found == [{(0.25, "plays"): {TREE: [more]}}] * 2
+    last = row(TREE, 0.25, error=0.4)
+    assert carving_report.groups([row(TREE, 0.25), last])[0.25, "plays"][TREE] == [last]
 
 
 def test_a_calibration_has_tables_of_its_own_and_its_own_text_by_layer():

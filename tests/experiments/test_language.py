@@ -120,6 +120,10 @@ def test_the_report_has_every_arm_seed_and_verdict():
     assert "| PathFFF 1 x 9 levels | 3 | 2 | 131327 | 2304 | 2.000 ± 0.100 (3) |" in report
     assert "PathFFF 1 x 9 levels less dense 9: +0.050 nat (3 and 1 seeds); 40% of the way" in report
     assert "| dense 512 | normal | 0.001 | 1.870 |" in report and "5-gram" not in report
+    near = [row("none", loss, seed) for seed, loss in enumerate((2.0, 2.2, 1.8))]
+    alike = language.report([*near, row("dense 512", 1.95), row("dense 9", 1.9), *trees])
+    assert "dense 512, which these losses don't tell apart:" in alike and "of the way;" not in alike
+    assert "less dense 9: +0.100 nat (3 and 1 seeds)\n" in alike + "\n"
     missed = language.report([row("dense 512", 1.95, initial="normal")])
     assert missed.count("MISSED") == 2
     assert language.report([row("none", 2.0)]).count("not recorded yet") == 2
