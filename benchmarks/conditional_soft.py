@@ -2,8 +2,10 @@
 
 `LeafFFF` 784 -> 10, depth 7, leaf width 8, batches of 256 of the embedded digits. With smooth steps, the mass of most
 leaves becomes exactly 0 as the temperature falls. After every epoch the same step, forward, backward and Adam, is timed
-by the layer's own pass over all leaves and by `fffref.jit(layer)`, in turn, with the weights and the choices that
-training has come to. Then accuracies: the recipe of `fffref train`, and the same with smooth steps, without rounding.
+with the weights and the choices that training has come to, three ways in turn: over all leaves in NumPy, as training
+does without `fast`; the same with the optimiser compiled, which helps it too; and over the leaves reached, compiled,
+as training with `fast` does. Then accuracies: the recipe of `fffref train`, and the same with smooth steps, without
+rounding.
 
     python benchmarks/conditional_soft.py           # a few minutes
     python benchmarks/conditional_soft.py --quick   # two epochs, one seed; writes no result
@@ -19,11 +21,19 @@ from tqdm import tqdm
 
 import fffref
 from fffref import datasets, training
-from fffref.training import compiled_steps  # noqa: F401 (both ways, as in fast training)
+from fffref.training import compiled_steps, optim  # noqa: F401 (compiled steps, as in fast training)
 from fffref.training.penalties import compiled
 
 SIZES = {"n_in": 784, "n_out": 10, "depth": 7, "leaf_width": 8}
 BATCH = 256
+WAYS = ("all leaves, NumPy", "all leaves, compiled Adam", "leaves reached")  # the last is compared with the others
+
+
+class PlainAdam(training.Adam):
+    """Adam as training without `fast` has it: fast training's compiled steps are not for it."""
+
+
+optim.move_array.register(PlainAdam, optim.move_array_by_blocks)
 
 
 def recipes(epochs):
@@ -67,23 +77,24 @@ def timed(epochs, repeats):
 
 
 def look(layer, settings, task, repeats):
-    """One row: a step by both passes, in turn."""
+    """One row: a step in each way, in turn."""
     layer = layer.map(np.copy)
-    optimizer = training.Adam(weight_decay=0.1)
+    plain, optimizer = PlainAdam(weight_decay=0.1), training.Adam(weight_decay=0.1)
     state, batch = optimizer.init(layer), (task.x[:BATCH], task.answers[:BATCH])
     fast = compiled(layer)
     steps = {
-        name: step_of(layer, view, (task, batch), settings, optimizer, state)
-        for name, view in (("all leaves", layer), ("leaves reached", fast))
+        name: step_of(layer, view, (task, batch), settings, adam, state)
+        for name, view, adam in zip(WAYS, (layer, layer, fast), (plain, optimizer, optimizer), strict=True)
     }
-    np.testing.assert_allclose(steps["all leaves"](), steps["leaves reached"](), rtol=1e-5)
+    losses = [step() for step in steps.values()]
+    np.testing.assert_allclose(losses, losses[0], rtol=1e-5)
     times = measure.in_turn(steps, repeats)
     _, tape = fast.forward(batch[0], settings.choices, np.random.default_rng(0))
     reached = tape.leaf.size / tape.mixture.size if hasattr(tape, "leaf") else 1.0
     return {
         "temperature": settings.choices.temperature, "noise": settings.choices.noise, "reached": reached,
         "milliseconds": {name: measure.quartiles(1e3 * values) for name, values in times.items()},
-        "faster": measure.ratio(times, "all leaves", "leaves reached"),
+        "faster": {name: measure.ratio(times, name, WAYS[-1]) for name in WAYS[:-1]},
     }  # fmt: skip
 
 
@@ -104,12 +115,13 @@ def accuracies(epochs, seeds):
 
 def table(result):
     """Both results as Markdown."""
-    lines = ["| epoch | temperature | noise | leaves computed | all leaves, ms | reached, ms | times as fast |"]
-    lines.append("|---" * 7 + "|")
+    head = ["epoch", "temperature", "noise", "leaves computed", *(f"{name}, ms" for name in WAYS)]
+    lines = [f"| {' | '.join([*head, *(f'times as fast as {name}' for name in WAYS[:-1])])} |", "|---" * 9 + "|"]
     for epoch, row in enumerate(result["rows"]):
-        spans = [measure.span(row["milliseconds"][name]) for name in ("all leaves", "leaves reached")]
+        spans = [measure.span(row["milliseconds"][name]) for name in WAYS]
+        spans += [f"{measure.span(row['faster'][name])}x" for name in WAYS[:-1]]
         cells = [epoch + 1, f"{row['temperature']:.3g}", f"{row['noise']:.3g}", f"{row['reached']:.1%}", *spans]
-        lines.append(f"| {' | '.join(map(str, cells))} | {measure.span(row['faster'])}x |")
+        lines.append(f"| {' | '.join(map(str, cells))} |")
     lines += ["", "| recipe | hard accuracy, % | seeds |", "|---|---|---|"]
     for name, values in result["accuracies"].items():
         lines.append(f"| {name} | {np.mean(values):.2f} ± {np.std(values, ddof=1):.2f} | {len(values)} |")

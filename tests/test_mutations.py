@@ -301,19 +301,25 @@ def verify_registers(module):
     h, n, i = rng.standard_normal((6, 20)).astype(np.float32), np.tile(rng.integers(0, 6, 20), (6, 1)), (3, 0, 5, 2)
 
     @numba.njit
-    def run(x, rows, h, n, i, y, z, four, one):
+    def run(x, rows, h, n, i, y, z, four, one, pairs):
         for q in range(6):
             module.combine(h, n, rows, y, (q,), False)
         module.combine_four(h, i, n, rows, z, False)
         for q in range(6):
             four[q] = module.dot_four(x, i, rows, (q, q, 2, 3))[0]
             one[q] = module.dot(x[3], rows[q])
+            a, b, c, d = module.dot_pairs(x, (3, q), rows, (q, 5))
+            pairs[q, 0], pairs[q, 1], pairs[q, 2], pairs[q, 3] = a, b, c, d
 
-    four, one = np.empty(6, np.float32), np.empty(6, np.float32)
+    four, one, pairs = np.empty(6, np.float32), np.empty(6, np.float32), np.empty((6, 4), np.float32)
     y, z = np.full_like(x, np.nan), np.full_like(x, np.nan)
-    run(x, rows, h, n, i, y, z, four, one)
+    run(x, rows, h, n, i, y, z, four, one, pairs)
     np.testing.assert_allclose(one, rows @ x[3], rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(four, one)
+    np.testing.assert_array_equal(pairs[:, 0], one)
+    products = x @ rows.T
+    others = np.stack([products.diagonal(), np.full(6, products[3, 5]), products[:, 5]], axis=1)
+    np.testing.assert_allclose(pairs[:, 1:], others, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(y, h @ rows[n[0]], rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(z[list(i)], y[list(i)])
     assert np.isnan(z[[1, 4]]).all()
@@ -414,7 +420,9 @@ FAULTS = {
     "memory off the line": ("base", 'start = -memory.__array_interface__["data"][0] % CACHE_LINE', "start = 8"),
     "registers: a running sum forgotten": ("registers", "result = total(plus(plus(s0, s1), plus(s2, s3)))", "result = total(plus(plus(s0, s1), s2))"),
     "registers: what remains forgotten": ("registers", "result += a[j] * number(b, (j,))\n            j += 1", "j += 1"),
-    "registers: one order for one row, another for four": ("registers", "r0 = total(plus(plus(s0[0], s1[0]), plus(s2[0], s3[0])))", "r0 = total(plus(s0[0], plus(s1[0], plus(s2[0], s3[0]))))"),
+    "registers: one order for one row, another for four": ("registers", "total(plus(plus(s0[0], s1[0]), plus(s2[0], s3[0])))", "total(plus(s0[0], plus(s1[0], plus(s2[0], s3[0]))))"),
+    "registers: one row twice instead of two": ("registers", "multiply_add(b, v, sums[1])", "multiply_add(a, v, sums[1])"),
+    "kernels: two rows that share neurons exchanged": ("kernels", "= dot_pairs(x, (i[q], i[p])", "= dot_pairs(x, (i[p], i[q])"),
     "registers: rows beyond sixteen forgotten": ("registers", "if first > 0:\n            s0, s1", "if first > 99:\n            s0, s1"),
     # wrong by one in two thousand
     "one in two thousand": ("leaf_fff", "node_bias=dnode.sum(0)", "node_bias=1.0005 * dnode.sum(0)"),

@@ -27,9 +27,9 @@ import numpy as np
 from numba import njit
 from numba.extending import register_jitable
 
-from .registers import combine, combine_four, dot, dot_four, fence, prefetch
+from .registers import combine, combine_four, dot, dot_four, dot_pairs, fence, prefetch
 
-REGISTERS = "f392e3c2d319"  # digest of registers.py and instructions.py: Numba's cache sees edits in this file alone
+REGISTERS = "00bbed1e19e5"  # digest of registers.py and instructions.py: Numba's cache sees edits in this file alone
 FLAGS = {"nsz", "contract"}  # a product and a sum may be fused, sums keep their order, NaN and inf their meaning
 OPTIONS = {"fastmath": FLAGS, "nogil": True, "error_model": "numpy"}
 IDENTITY, RELU, TANH, GELU = range(4)
@@ -225,6 +225,58 @@ def dense_row(weights, neurons, x, i, hidden, y):
         y[o] += weights.out_bias[o]
 
 
+def dense_four(weights, neurons, x, i, hidden, y):
+    """`dense_row` on two to four rows of x, which share what is read: two neurons, and two rows, at a time.
+
+    neurons (1, w), x (B, I), i (up to 4,) -> hidden (4, w), y (4, O)
+    """
+    width, last = neurons.shape[1], len(i) - 1
+    for n in range(0, width, 2):
+        m = min(n + 1, width - 1)  # of an odd number, the last neuron comes twice
+        for q in range(0, last + 1, 2):
+            p = min(q + 1, last)  # and so does the last row
+            pairs = dot_pairs(x, (i[q], i[p]), weights.in_weight, (n, m))
+            hidden[q, n], hidden[p, n], hidden[q, m], hidden[p, m] = pairs
+    for q in range(last + 1):
+        for n in range(width):
+            hidden[q, n] += weights.in_bias[n]
+        activate(weights.kind, hidden[q])
+    combine_four(hidden, (0, 1, min(2, last), min(3, last)), neurons, weights.out_weight, y, False)
+    for q in range(last + 1):
+        for o in range(y.shape[1]):
+            y[q, o] += weights.out_bias[o]
+
+
+def dense_some(weights, order, x, scratch, y):
+    """A dense layer on some rows of x, those in `order`, four at a time.
+
+    scratch (1, w), (4, w), (4, O): the neurons' numbers, and memory; x (B, I) -> y (B, O)
+    """
+    neurons, hidden, four = scratch
+    for r in range(0, len(order), 4):
+        i = order[r : min(r + 4, len(order))]
+        if r + 4 < len(order):
+            prefetch(x, order[r + 4], 0, x.shape[1])
+        if len(i) == 1:
+            dense_row(weights, neurons[0], x, i[0], hidden[0], y[i[0]])
+            continue
+        dense_four(weights, neurons, x, i, hidden, four)
+        for q in range(len(i)):
+            y[i[q]] = four[q]
+
+
+def scratch_for(weights, width):
+    """What `dense_some` needs for layers of this width."""
+    bias = weights.out_bias
+    neurons = np.arange(width).reshape(1, width)
+    return neurons, np.empty((4, width), bias.dtype), np.empty((4, bias.shape[-1]), bias.dtype)
+
+
+def dense_rows(weights, x, y):
+    """`dense_some` on all rows: x (B, I) -> y (B, O)."""
+    dense_some(weights, np.arange(len(x)), x, scratch_for(weights, len(weights.in_bias)), y)
+
+
 def dense_one(weights, x, y):
     """`dense_row` with memory of its own for the neurons: x (I,) -> y (O,)."""
     neurons, hidden = np.arange(len(weights.in_bias)), np.empty(len(weights.in_bias), x.dtype)
@@ -410,15 +462,10 @@ def leaf_rows(weights, x, leaf, y):
     L, width = weights.in_bias.shape
     start, order = np.empty(L + 1, np.intp), np.empty(len(x), np.intp)
     sort_by_key(leaf, start, order)
-    neurons, hidden = np.arange(width), np.empty(width, x.dtype)
+    scratch = scratch_for(weights, width)
     for j in range(L):
-        if start[j] == start[j + 1]:  # nobody came here
-            continue
-        one = leaf_of(weights, j)
-        for r in range(start[j], start[j + 1]):
-            if r + 1 < len(x):
-                prefetch(x, order[r + 1], 0, x.shape[1])
-            dense_row(one, neurons, x, order[r], hidden, y[order[r]])
+        if start[j] < start[j + 1]:  # else nobody came here
+            dense_some(leaf_of(weights, j), order[start[j] : start[j + 1]], x, scratch, y)
 
 
 def activate_rows(bias, kind, logit):

@@ -39,7 +39,7 @@ class ReachedTape(NodeTape):
     }  # fmt: skip
 
 
-WIDE, ROWS_A_LEAF = 64, 16  # neurons of a leaf, and rows for each: from there on, BLAS is quicker than row by row
+WIDE, ROWS_A_LEAF = 64, 40  # neurons of a leaf, and rows for each: from there on, BLAS is quicker than row by row
 MANY = 1 / 10  # of all pairs of a sample and a leaf: from there on, matrix products of all leaves are quicker
 
 

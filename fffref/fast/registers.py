@@ -137,10 +137,7 @@ def _dot_four(x, i, weight, n):
         while j + lanes <= end:
             s0 = _step_four(x, i, weight, n, j, s0)
             j += lanes
-        r0 = total(plus(plus(s0[0], s1[0]), plus(s2[0], s3[0])))
-        r1 = total(plus(plus(s0[1], s1[1]), plus(s2[1], s3[1])))
-        r2 = total(plus(plus(s0[2], s1[2]), plus(s2[2], s3[2])))
-        r3 = total(plus(plus(s0[3], s1[3]), plus(s2[3], s3[3])))
+        r0, r1, r2, r3 = _totals(s0, s1, s2, s3)
         while j < end:
             r0 += x[i[0], j] * number(weight, (n[0], j))
             r1 += x[i[1], j] * number(weight, (n[1], j))
@@ -150,6 +147,20 @@ def _dot_four(x, i, weight, n):
         return r0, r1, r2, r3
 
     return vectors
+
+
+def _totals(s0, s1, s2, s3):
+    """Of four products, each of which has four running sums."""
+
+
+@overload(_totals, inline="always")
+def _totals_compiled(s0, s1, s2, s3):
+    return lambda s0, s1, s2, s3: (
+        total(plus(plus(s0[0], s1[0]), plus(s2[0], s3[0]))),
+        total(plus(plus(s0[1], s1[1]), plus(s2[1], s3[1]))),
+        total(plus(plus(s0[2], s1[2]), plus(s2[2], s3[2]))),
+        total(plus(plus(s0[3], s1[3]), plus(s2[3], s3[3]))),
+    )
 
 
 def _step_four(x, i, weight, n, j, sums):
@@ -164,6 +175,64 @@ def _step_four_compiled(x, i, weight, n, j, sums):
         multiply_add(load(x, (i[2], j)), load(weight, (n[2], j)), sums[2]),
         multiply_add(load(x, (i[3], j)), load(weight, (n[3], j)), sums[3]),
     )
+
+
+def dot_pairs(x, i, weight, n):
+    """Two rows with two others, each read once: x[i[p]] . weight[n[q]] for p, q of (0, 0), (1, 0), (0, 1), (1, 1)."""
+    return (
+        dot(x[i[0]], weight[n[0]]),
+        dot(x[i[1]], weight[n[0]]),
+        dot(x[i[0]], weight[n[1]]),
+        dot(x[i[1]], weight[n[1]]),
+    )
+
+
+@overload(dot_pairs, jit_options=ORDERED)
+def _dot_pairs(x, i, weight, n):
+    lanes = lanes_of(x)
+
+    def vectors(x, i, weight, n):
+        """The running sums of `dot`, for four products."""
+        zero = everywhere(x.dtype.type(0))
+        s0 = s1 = s2 = s3 = (zero, zero, zero, zero)
+        j, end = 0, x.shape[1]
+        while j + 4 * lanes <= end:
+            s0 = _step_pairs(x, i, weight, n, j, s0)
+            s1 = _step_pairs(x, i, weight, n, j + lanes, s1)
+            s2 = _step_pairs(x, i, weight, n, j + 2 * lanes, s2)
+            s3 = _step_pairs(x, i, weight, n, j + 3 * lanes, s3)
+            j += 4 * lanes
+        while j + lanes <= end:
+            s0 = _step_pairs(x, i, weight, n, j, s0)
+            j += lanes
+        r0, r1, r2, r3 = _totals(s0, s1, s2, s3)
+        while j < end:
+            r0 += x[i[0], j] * number(weight, (n[0], j))
+            r1 += x[i[1], j] * number(weight, (n[0], j))
+            r2 += x[i[0], j] * number(weight, (n[1], j))
+            r3 += x[i[1], j] * number(weight, (n[1], j))
+            j += 1
+        return r0, r1, r2, r3
+
+    return vectors
+
+
+def _step_pairs(x, i, weight, n, j, sums):
+    """One vector of each of four rows, in four products."""
+
+
+@overload(_step_pairs, inline="always")
+def _step_pairs_compiled(x, i, weight, n, j, sums):
+    def products(x, i, weight, n, j, sums):
+        a, b, v, w = load(x, (i[0], j)), load(x, (i[1], j)), load(weight, (n[0], j)), load(weight, (n[1], j))
+        return (
+            multiply_add(a, v, sums[0]),
+            multiply_add(b, v, sums[1]),
+            multiply_add(a, w, sums[2]),
+            multiply_add(b, w, sums[3]),
+        )
+
+    return products
 
 
 # ---------------------------------------------------------------------- sums of rows

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import fffref
 from fffref import algorithms
-from fffref.fast import kernels
+from fffref.fast import dense, kernels
 from fffref.fast.base import CHUNK
 from fffref.layers.activations import ACTIVATIONS
 
@@ -83,6 +83,23 @@ def test_the_result_does_not_depend_on_the_number_of_threads(kind, rng):
         np.testing.assert_array_equal(grads[0][1], grads[1][1])
         for name, rows in grads[0][0].arrays().items():
             np.testing.assert_array_equal(rows.values, getattr(grads[1][0], name).values)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n_in", [1, 16, 67, 128])
+@pytest.mark.parametrize("width", [1, 2, 5, 40])
+@pytest.mark.parametrize("kind", ["LeafFFF", "DenseFF"])
+def test_rows_that_share_neurons_are_computed_together_to_the_same_bits(kind, width, n_in, dtype, rng):
+    """One to four rows at a time, an odd neuron at the end: what is read once for several is added up as for one."""
+    if kind == "LeafFFF":
+        layer = fffref.LeafFFF.init(rng, n_in, 19, 2, width, "gelu", dtype)
+    else:
+        layer = fffref.DenseFF.init(rng, n_in, 19, width, "gelu", dtype)
+    fast, x = fffref.jit(layer), rng.standard_normal((dense.FEW - 1, n_in)).astype(dtype)
+    alone = np.stack([fast(row) for row in x])
+    for n in range(1, len(x) + 1):
+        np.testing.assert_array_equal(fast(x[:n]), alone[:n])
+    near(alone, layer.forward_hard(x), n_in + width)
 
 
 @kinds

@@ -159,13 +159,17 @@ def test_training_goes_the_same_way(entropy, rng):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("activation", ["relu", "gelu", "tanh", "identity"])
-def test_wide_leaves_are_computed_leaf_by_leaf(activation, dtype, rng):
+def test_wide_leaves_are_computed_leaf_by_leaf(activation, dtype, rng, monkeypatch):
     """In a batch that brings many rows to each leaf, BLAS takes over; a leaf that nobody reaches is passed over."""
-    layer, x = drawn(rng, depth=3, leaf_width=leaf.WIDE, lead=(10, 10), activation=activation, dtype=dtype)
+    layer, x = drawn(rng, depth=3, leaf_width=leaf.WIDE, lead=(leaf.ROWS_A_LEAF, 8), activation=activation, dtype=dtype)
     layer = replace(layer, node_bias=layer.node_bias + np.array([0, 9, 0, 0, 0, 0, 0], dtype))  # two leaves are out
     expected = layer.forward_hard(x)
     assert len(np.unique(layer.route(x))) < 8
-    tolerance = 1e-4 if dtype == np.float32 else 1e-12
+    tolerance, compute, counts = 1e-4 if dtype == np.float32 else 1e-12, leaf.FastLeaf._leaf_by_leaf, []
+    monkeypatch.setattr(
+        leaf.FastLeaf, "_leaf_by_leaf", lambda self, x, y: (counts.append(len(x)), compute(self, x, y))
+    )
     for threads in (1, 2):
         np.testing.assert_allclose(jit(layer, threads=threads)(x), expected, rtol=tolerance, atol=tolerance)
     np.testing.assert_allclose(jit(layer)(x[:1, :3]), expected[:1, :3], rtol=tolerance, atol=tolerance)
+    assert counts == [x[..., 0].size] * 2  # of the few rows, none

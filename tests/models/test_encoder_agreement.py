@@ -30,16 +30,28 @@ TEXTS = (
 )
 
 
-@pytest.fixture
-def small(tmp_path):
+OTHER_SIZES = (
+    {"num_hidden_layers": 1, "hidden_size": 35, "num_attention_heads": 5, "intermediate_size": 9},
+    {"num_hidden_layers": 2, "hidden_size": 16, "num_attention_heads": 1, "intermediate_size": 64},
+    {"layer_norm_eps": 0.03, "type_vocab_size": 1},
+)
+
+
+def saved(folder, kind="BertModel", **changes):
     """A folder that transformers saved, with weights and biases large enough that each of them matters."""
     torch.manual_seed(0)
-    model = transformers.BertModel(transformers.BertConfig(**SIZES))
+    model = getattr(transformers, kind)(transformers.BertConfig(**SIZES | changes))
     with torch.no_grad():
         for array in model.parameters():
             array += 0.2 * torch.randn_like(array)
-    model.save_pretrained(tmp_path)
-    return tmp_path
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def small(tmp_path):
+    """The usual one."""
+    return saved(tmp_path)
 
 
 def theirs(folder, ids, mask):
@@ -70,6 +82,18 @@ def test_a_small_model_in_one_padded_batch(small, rng):
 def test_a_small_model_without_padding(small, rng, length):
     ids = rng.integers(0, 50, (2, length))
     agree(small, ids, np.ones_like(ids))
+
+
+@pytest.mark.parametrize("changes", OTHER_SIZES, ids=str)
+def test_other_sizes_and_another_eps(tmp_path, rng, changes):
+    ids, mask = sentences.padded([rng.integers(0, 50, length).tolist() for length in LENGTHS])
+    agree(saved(tmp_path, **changes), ids, mask)
+
+
+def test_names_with_a_prefix_and_a_head_beside(tmp_path, rng):
+    """A model for masked text: its encoder's names begin with "bert.", and what follows the encoder is left alone."""
+    ids = rng.integers(0, 50, (2, 9))
+    agree(saved(tmp_path, "BertForMaskedLM"), ids, np.ones_like(ids))
 
 
 def test_padding_on_the_left_and_within(small, rng):
