@@ -7,7 +7,7 @@ from ..layers.dense_ff import DenseFF
 from . import kernels
 from .base import CompiledLayer, jit
 
-FEW = 12  # rows; with fewer, our own kernel is quicker than BLAS
+FEW = 5  # rows; with fewer, our own kernel is quicker than BLAS, on one thread or two
 
 
 @jit.register(DenseFF)
