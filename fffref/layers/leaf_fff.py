@@ -187,6 +187,31 @@ class LeafFFF(Layer):
         tapes.check(self, tape, LeafTape)
         tapes.check_origin(tape, self.leaf_in_weight[0, 0], self.leaf_in_bias[0, 0], tape.leaf_logit)
         dy = self.gradient_rows(dy, tape.lead)  # (B, O)
+        leaves, dmix, dleaf_logit = self.mix_leaves_backward(tape, dy)
+        dnode = self.choose_backward(tape, dmix, dlogit, dchoice, dmixture)  # (B, N)
+        # (N, B) @ (B, I)
+        grads = self.with_arrays({"node_weight": dnode.T @ tape.x, "node_bias": dnode.sum(0), **leaves})
+        if not input_gradient:
+            return grads, None
+        # by way of the choices, and of the leaves: (B, I)
+        dx = dnode @ self.node_weight + dleaf_logit @ self._neurons(self.leaf_in_weight)
+        return grads, dx.reshape(*tape.lead, self.n_in)
+
+    def mix_leaves_backward(self, tape, dy):
+        """The backward pass of `mix_leaves`: gradients of the leaves' arrays, of the mixture, and of their neurons.
+
+        Parameters
+        ----------
+        tape : LeafTape
+        dy : ndarray (B, n_out)
+
+        Returns
+        -------
+        arrays : dict of str to ndarray
+            By the names of the leaves' fields.
+        dmix : ndarray (B, L)
+        dleaf_logit : ndarray (B, L l)
+        """
         B, L, l = tape.hidden.shape  # noqa: E741
         mixture = tape.mixture[:, :, None]  # (B, L, 1)
 
@@ -197,22 +222,13 @@ class LeafFFF(Layer):
         dfolded *= mixture  # in place, from here on the gradient of the leaves' logits
         dfolded *= activations.get(self.activation).derivative(tape.leaf_logit)  # (B, L, l)
         dleaf_logit = dfolded.reshape(B, L * l)  # a leaf with no mass learns nothing
-
-        dnode = self.choose_backward(tape, dmix, dlogit, dchoice, dmixture)  # (B, N)
-        grads = LeafFFF(
-            node_weight=dnode.T @ tape.x,  # (N, B) @ (B, I)
-            node_bias=dnode.sum(0),
-            leaf_in_weight=(dleaf_logit.T @ tape.x).reshape(self.leaf_in_weight.shape),  # (L l, B) @ (B, I)
-            leaf_in_bias=dleaf_logit.sum(0).reshape(L, l),
-            leaf_out_weight=(folded.T @ dy).reshape(self.leaf_out_weight.shape),  # (L l, B) @ (B, O)
-            leaf_out_bias=tape.mixture.T @ dy,  # (L, B) @ (B, O)
-            activation=self.activation,
-        )
-        if not input_gradient:
-            return grads, None
-        # by way of the choices, and of the leaves: (B, I)
-        dx = dnode @ self.node_weight + dleaf_logit @ self._neurons(self.leaf_in_weight)
-        return grads, dx.reshape(*tape.lead, self.n_in)
+        arrays = {
+            "leaf_in_weight": (dleaf_logit.T @ tape.x).reshape(self.leaf_in_weight.shape),  # (L l, B) @ (B, I)
+            "leaf_in_bias": dleaf_logit.sum(0).reshape(L, l),
+            "leaf_out_weight": (folded.T @ dy).reshape(self.leaf_out_weight.shape),  # (L l, B) @ (B, O)
+            "leaf_out_bias": tape.mixture.T @ dy,  # (L, B) @ (B, O)
+        }
+        return arrays, dmix, dleaf_logit
 
     @staticmethod
     def choose_backward(tape, dmix, dlogit=None, dchoice=None, dmixture=None):
