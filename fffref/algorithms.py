@@ -11,6 +11,7 @@ printed algorithms do not fit their own text, the docstring says what was mended
 [5] D. Blalock and J. Guttag, "Multiplying Matrices Without Multiplying", arXiv 2106.10860, Algorithm 1.
 """
 
+import heapq
 import math
 
 
@@ -136,6 +137,40 @@ def FORWARD_I(iota, fff, m=0, n=0):
     if z >= 0:  # c_{m,n} >= 1/2: one child alone is evaluated
         return FORWARD_I(iota, fff, m + 1, 2 * n + 1)  # right, N_{m+1,2n+1}
     return FORWARD_I(iota, fff, m + 1, 2 * n)  # left, N_{m+1,2n}
+
+
+def SEARCH(iota, fff, k):
+    """The k leaves of the largest mass, found by following the largest mass first, and their mixture.
+
+    Parameters
+    ----------
+    iota, fff
+        As in `FORWARD_T`.
+    k : int
+
+    Returns
+    -------
+    output : list of float
+        Of `TopLeaves`.
+    leaves : list of int
+        The heaviest first.
+    computed : list of int
+        The nodes whose choice was needed.
+    """
+    N = len(fff.node_bias)
+    frontier, computed, masses = [(-1.0, 0)], [], {}  # all of the mass is at the root
+    while len(masses) < k:
+        mass, n = heapq.heappop(frontier)  # the largest mass; what is below has no more than that
+        if n >= N:
+            masses[n - N] = -mass  # a leaf, and nothing on the frontier is heavier
+            continue
+        computed.append(n)
+        z = dot(iota, fff.node_weight[n]) + float(fff.node_bias[n])
+        heapq.heappush(frontier, (mass * sigma(-z), 2 * n + 1))
+        heapq.heappush(frontier, (mass * sigma(z), 2 * n + 2))
+    outputs = [leaf(iota, fff, n) for n in masses]
+    total = math.fsum(masses.values())
+    return [dot(masses.values(), column) / total for column in zip(*outputs, strict=True)], list(masses), computed
 
 
 def BACKWARD_T(iota, fff, g, h=0.0, m=0, n=0):

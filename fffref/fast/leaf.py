@@ -107,6 +107,10 @@ class FastLeaf(CompiledLayer):
         sample, leaf = np.nonzero(chosen.mixture)  # (P,), (P,), by samples; NaN counts
         if len(sample) > MANY * chosen.mixture.size:
             return self.layer.mix_leaves(x, lead, chosen)
+        return self.mix_reached(x, lead, chosen, sample, leaf)
+
+    def mix_reached(self, x, lead, chosen, sample, leaf):
+        """As `LeafFFF.mix_leaves`, of the leaves that have mass: `sample` and `leaf` (P,) name them, by samples."""
         neuron = self._neurons(leaf)  # (P, l)
         leaf_logit = self._dots(x, sample, self.weights.in_weight, neuron)
         leaf_logit += self.layer.leaf_in_bias[leaf]
@@ -120,30 +124,34 @@ class FastLeaf(CompiledLayer):
         """As `LeafFFF.backward`; of a `ReachedTape`, gradients of the leaves' neurons are `Rows` of those reached."""
         if type(tape) is LeafTape:
             return self.layer.backward(tape, dy, dlogit, dchoice, dmixture, input_gradient)
-        self._check_reached(tape)
-        layer, weights = self.layer, self.weights
-        dy, x = plain(layer.gradient_rows(dy, tape.lead)), plain(tape.x)  # (B, O), (B, I)
-        sample, leaf, mass = tape.sample, tape.leaf, tape.mixture[tape.sample, tape.leaf][:, None]
-        neuron = self._neurons(leaf)
+        self.check_reached(tape)
+        layer = self.layer
+        dy = plain(layer.gradient_rows(dy, tape.lead))  # (B, O)
+        leaves, dmix, dleaf_logit = self.mix_reached_backward(tape, dy)
+        dnode = layer.choose_backward(tape, dmix, dlogit, dchoice, dmixture)  # (B, N)
+        grads = layer.with_arrays({"node_weight": dnode.T @ plain(tape.x), "node_bias": dnode.sum(0), **leaves})
+        return grads, self.reached_input_gradient(tape, dnode, dleaf_logit) if input_gradient else None
 
-        dfolded = self._dots(dy, sample, weights.out_weight, neuron)  # (P, l)
+    def mix_reached_backward(self, tape, dy):
+        """As `LeafFFF.mix_leaves_backward`, of `mix_reached`: arrays' gradients are `Rows`, the neurons' are (P, l)."""
+        sample, leaf, mass = tape.sample, tape.leaf, tape.mixture[tape.sample, tape.leaf][:, None]
+        neuron, x = self._neurons(leaf), plain(tape.x)
+        dfolded = self._dots(dy, sample, self.weights.out_weight, neuron)  # (P, l)
         dmix = np.zeros_like(tape.mixture)
         dmix[sample, leaf] = np.einsum("pl,pl->p", dfolded, tape.hidden)
-        dmix += dy @ layer.leaf_out_bias.T
-        dnode = layer.choose_backward(tape, dmix, dlogit, dchoice, dmixture)  # (B, N)
-        dleaf_logit = dfolded * mass * activations.get(layer.activation).derivative(tape.leaf_logit)
+        dmix += dy @ self.layer.leaf_out_bias.T
+        dleaf_logit = dfolded * mass * activations.get(self.layer.activation).derivative(tape.leaf_logit)
+        leaves = self._leaf_gradients(x, dy, sample, neuron, dleaf_logit, tape.hidden * mass)
+        return leaves | {"leaf_out_bias": tape.mixture.T @ dy}, dmix, dleaf_logit
 
-        grads = LeafFFF(
-            node_weight=dnode.T @ x, node_bias=dnode.sum(0), leaf_out_bias=tape.mixture.T @ dy,
-            activation=layer.activation, **self._leaf_gradients(x, dy, sample, neuron, dleaf_logit, tape.hidden * mass),
-        )  # fmt: skip
-        if not input_gradient:
-            return grads, None
-        dx = self._sums_by_sample(dleaf_logit, neuron, sample, weights.in_weight, len(x))
-        dx += dnode @ layer.node_weight
-        return grads, dx.reshape(*tape.lead, self.n_in)
+    def reached_input_gradient(self, tape, dnode, dleaf_logit):
+        """By way of the leaves, and of the choices: (B, N), (P, l) -> (..., n_in)."""
+        in_weight = self.weights.in_weight
+        dx = self._sums_by_sample(dleaf_logit, self._neurons(tape.leaf), tape.sample, in_weight, len(tape.x))
+        dx += dnode @ self.layer.node_weight
+        return dx.reshape(*tape.lead, self.n_in)
 
-    def _check_reached(self, tape):
+    def check_reached(self, tape):
         """Refuse a tape that does not fit: kernels trust indices."""
         pairs = getattr(tape, "leaf", ())
         tapes.check(self.layer, tape, ReachedTape, P=len(pairs))

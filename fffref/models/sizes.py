@@ -8,10 +8,11 @@ from .. import checks
 from ..layers import DenseFF, LeafFFF, MoE, PathFFF
 from ..layers.activated import Activated
 from ..layers.record import aligned, uniform
+from ..layers.top_leaves import TopLeaves
 from .parts import Attention, Embedding, Norm
 from .transformer import Block, Transformer
 
-KINDS = ("dense", "path", "leaf", "moe", "none")
+KINDS = ("dense", "path", "leaf", "top", "moe", "none")
 INITIAL = ("uniform", "normal")
 # Deviation of the words, None for 1/sqrt(H), and weight of the norm behind the embedding. With (0.02, 1) for both, what
 # a new block adds is a few per cent of the stream, and learns slowly: `fffref reproduce language --arms "dense 512"
@@ -29,7 +30,8 @@ class Sizes:
     context : int
         Positions: no sequence is longer.
     causal : bool
-    ff : {"dense", "path", "leaf", "moe", "none"}
+    ff : {"dense", "path", "leaf", "top", "moe", "none"}
+        "top": a tree that mixes its two leaves of the largest mass, `TopLeaves`.
     width : int
         Neurons of a dense layer; neurons of an expert.
     depth : int
@@ -132,6 +134,7 @@ def _feedforward(rng, sizes, dtype):
         "dense": (DenseFF, {"width": sizes.width}),
         "path": (PathFFF, {"depth": sizes.depth, "n_trees": sizes.trees}),
         "leaf": (LeafFFF, {"depth": sizes.depth, "leaf_width": sizes.leaf_width}),
+        "top": (TopLeaves, {"depth": sizes.depth, "leaf_width": sizes.leaf_width}),
         "moe": (MoE, {"n_experts": sizes.experts, "expert_width": sizes.width}),
     }[sizes.ff]
     layer = cls.init(rng, sizes.hidden, sizes.hidden, **own, activation=sizes.activation, dtype=dtype)

@@ -39,7 +39,7 @@ def recipe(ff, learning_rate, batch_size, route_gradient=None):
     Recipe
     """
     make = hardening if ff == "leaf" else Recipe  # only a soft tree has something to harden
-    balance = {"balance_weight": 0.1} if ff == "moe" else {}  # the weight of Shazeer et al.
+    balance = {"balance_weight": 0.1} if ff in ("moe", "top") else {}  # the weight of Shazeer et al.
     return make(
         epochs=EPOCHS, batch_size=batch_size, learning_rate=OneCycle(learning_rate, warmup=0.05),
         route_gradient=route_gradient, fast=route_gradient is None,

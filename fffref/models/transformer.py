@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from ..layers.path_fff import PathFFF
 from ..layers.record import Layer, Record
+from ..layers.top_leaves import TopLeaves
 from ..training.penalties import compiled, penalty
 from . import parts, tokens
 from .blocks import Block, Tape, backward, forward  # noqa: F401 (records that belong to a model)
@@ -220,7 +221,7 @@ class Transformer(Record):
 
 @compiled.register
 def _(model: Transformer):
-    """Path trees compute what they visit; other layers, and they are the larger part, their GELU."""
+    """Path trees and top leaves compute what they visit; other layers, and they are the larger part, their GELU."""
     return InTraining(model, [_in_training(ff) for ff in model.ffs()])  # weights shared: it sees every step
 
 
@@ -228,7 +229,7 @@ def _in_training(ff):
     """An FF layer as `InTraining` runs it."""
     from ..fast.gelu import quick  # imported where needed: Numba takes its time
 
-    if isinstance(ff, PathFFF):
+    if isinstance(ff, (PathFFF, TopLeaves)):
         return compiled(ff)
     return quick(ff) if isinstance(ff, Layer) else ff  # `Activated` as it is, and None
 

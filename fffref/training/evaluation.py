@@ -12,6 +12,7 @@ from ..layers.choices import Choices
 from ..layers.leaf_fff import LeafFFF
 from ..layers.moe import MoE
 from ..layers.path_fff import PathFFF
+from ..layers.top_leaves import TopLeaves
 from . import losses
 
 ROWS_AT_ONCE = 4096  # to bound memory
@@ -178,6 +179,11 @@ def ends(layer, x):
 @ends.register
 def _(layer: LeafFFF, x):
     return layer.route(x), 2**layer.depth  # (B, I) -> (B,)
+
+
+@ends.register
+def _(layer: TopLeaves, x):
+    return layer.route(x), 2**layer.layer.depth  # (B, I) -> (B, k)
 
 
 @ends.register

@@ -10,6 +10,7 @@ from .. import checks
 from ..layers.leaf_fff import LeafFFF
 from ..layers.moe import MoE
 from ..layers.path_fff import PathFFF
+from ..layers.top_leaves import TopLeaves
 from . import losses
 
 CHOICES = {"temperature", "noise", "straight_through", "smooth_step", "transpose_prob"}
@@ -105,6 +106,16 @@ def _(layer: MoE, tape, settings):
     return value, extra
 
 
+@penalty.register
+def _(layer: TopLeaves, tape, settings):
+    """How evenly the gates are spread over the leaves, as the importance of a `MoE`."""
+    if not settings.balance_weight:
+        return 0, {}
+    weight = layer.dtype.type(settings.balance_weight)
+    balance, dgates = losses.expert_balance(tape.gates)
+    return weight * balance, {"dgates": weight * dgates}  # (B, L)
+
+
 # ---------------------------------------------------------------------- which options make sense
 
 
@@ -128,6 +139,11 @@ def _(layer: LeafFFF):
 @options_used.register
 def _(layer: PathFFF):
     return {"route_gradient"}
+
+
+@options_used.register
+def _(layer: TopLeaves):
+    return {"balance_weight"}
 
 
 @options_used.register
@@ -195,7 +211,7 @@ def compiled(model):
     ValueError
         If it has none that can be trained.
     """
-    kinds = "PathFFF and LeafFFF"
+    kinds = "PathFFF, LeafFFF and TopLeaves"
     raise checks.InputError(f"fast training is for {kinds}, got {type(model).__name__}; leave Recipe.fast as False")
 
 
@@ -212,6 +228,22 @@ def _(layer: LeafFFF):
 
     _know_fast_leaf()
     return jit(layer)
+
+
+@compiled.register
+def _(layer: TopLeaves):
+    from ..fast.top_leaves import FastTop
+
+    _know_fast_top()
+    return FastTop(layer)
+
+
+@functools.cache
+def _know_fast_top():
+    """As below."""
+    from ..fast.top_leaves import FastTop
+
+    penalty.register(FastTop, lambda view, tape, settings: penalty(view.layer, tape, settings))
 
 
 @functools.cache

@@ -37,7 +37,7 @@ def verify_leaf(module):
     _, tape = compiled.forward(x, choices)
     for field, value in (("leaf", tape.leaf + 8), ("sample", tape.sample + 40), ("leaf", np.sort(tape.leaf)[::-1])):
         with pytest.raises(ValueError):
-            compiled._check_reached(replace(tape, **{field: value}))
+            compiled.check_reached(replace(tape, **{field: value}))
 
 
 def verify_visits(module):
@@ -60,10 +60,10 @@ FAULTS = {
     "a leaf's bias is its neighbour's": ("leaf", "leaf_in_bias[leaf]", "leaf_in_bias[leaf - 1]"),
     "rounded choices leave leaves out": ("leaf", " or choices.straight_through", ""),
     "the outputs' bias is forgotten": ("leaf", "y += chosen.mixture @ self.layer.leaf_out_bias", "pass"),
-    "the outputs' bias, backward": ("leaf", "dmix += dy @ layer.leaf_out_bias.T", "pass"),
+    "the outputs' bias, backward": ("leaf", "dmix += dy @ self.layer.leaf_out_bias.T", "pass"),
     "the mass, backward": ("leaf", "dleaf_logit = dfolded * mass", "dleaf_logit = dfolded"),
-    "the activation's slope": ("leaf", " * activations.get(layer.activation).derivative(tape.leaf_logit)", ""),
-    "the nodes' part of dx": ("leaf", "dx += dnode @ layer.node_weight", "pass"),
+    "the activation's slope": ("leaf", " * activations.get(self.layer.activation).derivative(tape.leaf_logit)", ""),
+    "the nodes' part of dx": ("leaf", "dx += dnode @ self.layer.node_weight", "pass"),
     "further losses exchanged": ("leaf", "dmix, dlogit, dchoice, dmixture)", "dmix, dchoice, dlogit, dmixture)"),
     "a neuron of every leaf is the next one's": ("leaf", "leaf[:, None] * l + np.arange(l)", "leaf[:, None] * l + np.arange(l)[::-1]"),
     "a sample's first visit is lost": ("leaf", "np.searchsorted(sample, np.arange(B + 1)) *", "(np.searchsorted(sample, np.arange(B + 1)) > 0) *"),
