@@ -3,7 +3,7 @@
 import numpy as np
 
 from .. import checks
-from .language_arms import ARMS, GATE, PUBLISHED, RATES, RIVALS, TOLERANCE, best
+from .language_arms import ARMS, GATE, PUBLISHED, RATES, RIVALS, TOLERANCE, WHOLE, best
 
 
 def expect_one_setting(results):
@@ -92,7 +92,7 @@ def _table(results, counts, n_gram):
         row = rows[0]
         soft = "-" if row["soft_loss"] is None else f"{np.mean([r['soft_loss'] for r in rows]):.3f}"
         lines.append(
-            f"| {arm} | {row['neurons_stored']} | {row['neurons_engaged']} | {_cost(counts[arm])} | "
+            f"| {arm} | {row['neurons_stored']} | {_engaged(rows)} | {_cost(counts[arm])} | "
             f"{_spread(_losses(rows))} | {soft} | "
             f"{row['learning_rate']:g} | {row['initial']} | {', '.join(map(str, row['leaves_used']))} | "
             f"{1e3 * np.median([r['step_seconds'] for r in rows]):.0f} |"
@@ -100,6 +100,15 @@ def _table(results, counts, n_gram):
     if n_gram is not None:
         lines.append(f"| 5-gram, Witten-Bell, no network | | | | | {n_gram:.3f} | - | - | - | - | - |")
     return "\n".join(lines)
+
+
+def _engaged(rows):
+    """Neurons that a token engages; of `TopLeaves`, also with no more nodes than a search needs."""
+    row = rows[0]
+    if "nodes_needed" not in row:
+        return str(row["neurons_engaged"])
+    needed = np.mean([r["nodes_needed"] for r in rows]) - (2 ** ARMS[row["arm"]]["depth"] - 1)
+    return f"{row['neurons_engaged']}; by search {row['neurons_engaged'] + needed:.1f}"
 
 
 def _cost(count):
@@ -145,7 +154,7 @@ def _verdicts(results):
     apart = _apart(chosen)
     lines = ["Against the dense layer of the engaged size (below 0: the tree is better), and the share of the way from "
              "no FF layer to dense 512" + (":" if apart else ", which these losses don't tell apart:"), ""]  # fmt: skip
-    for arm, rival in RIVALS.items():
+    for arm, rival in (*RIVALS.items(), *WHOLE.items()):
         if arm in mean and rival in mean:
             # 0 % is no layer at all, 100 % is dense 512
             way = f"; {(mean['none'] - mean[arm]) / (mean['none'] - mean[GATE]):.0%} of the way" if apart else ""

@@ -9,6 +9,7 @@ from terminal import refused, run
 
 from fffref.experiments import language
 from fffref.experiments.language import ARMS, RIVALS, Run
+from fffref.experiments.language_arms import WHOLE
 from fffref.models import sizes
 
 TEXT = "the cat sat on the mat and the rat sat on the hat. " * 20
@@ -57,14 +58,15 @@ def test_rivals_engage_as_many_neurons():
         arm: sizes.draw(rng, Run(arm, 1e-3).sizes(5)).blocks[0].ff.neurons_engaged for arm in ARMS if arm != "none"
     }
     assert set(RIVALS) == {arm for arm in ARMS if arm != "none" and not arm.startswith("dense")}
-    for arm, rival in RIVALS.items():
-        assert abs(engaged[arm] - engaged[rival]) <= 3, arm
+    for arm, rival in (RIVALS | WHOLE).items():  # a search needs a number of nodes that depends on the text
+        assert abs(engaged[arm] - engaged[rival]) <= 3 or arm in RIVALS.keys() & WHOLE.keys(), arm
+    assert all(abs(engaged[arm] - engaged[rival]) <= 3 for arm, rival in WHOLE.items())
     assert engaged["dense 512"] == 512
 
 
 @pytest.mark.parametrize("arm", ["none", "dense 9", "LeafFFF depth 6, leaves of 8", "PathFFF 16 x 5 levels",
                                  "PathFFF 1 x 9 levels, activation behind the sum",
-                                 "MoE 2 of 16, experts of 32"])  # fmt: skip
+                                 "MoE 2 of 16, experts of 32", "TopLeaves 2 of 64, leaves of 16"])  # fmt: skip
 def test_a_run_measures_what_it_says(arm, text):
     result = language.execute(Run(arm, 3e-3, steps=20, batch_size=2, text=text))
     assert json.loads(json.dumps(result)) == result
@@ -72,10 +74,13 @@ def test_a_run_measures_what_it_says(arm, text):
     assert (result["soft_loss"] is None) == (not arm.startswith("Leaf"))
     assert result["seed"] == 0 and len(result["training_loss"]) == 20
     assert len(result["leaves_used"]) == (0 if arm == "none" else 4)
-    ends = {"dense 9": 1, "LeafFFF depth 6, leaves of 8": 64, "MoE 2 of 16, experts of 32": 16}.get(arm, 256)
+    ends = {"dense 9": 1, "LeafFFF depth 6, leaves of 8": 64, "MoE 2 of 16, experts of 32": 16}
+    ends = ends.get(arm, 64 if "of 64" in arm else 256)
     assert all(1 <= used <= ends for used in result["leaves_used"])
     assert len(result["ends_over_training"]) == len(result["validation_losses"]) == 4
     assert result["ends_over_training"][-1] == result["leaves_used"]
+    assert ("nodes_needed" in result) == arm.startswith("Top")
+    assert all(2 <= needed <= 63 for needed in result.get("nodes_needed", ()))
 
 
 def test_a_masked_run_is_another_task(text):
@@ -124,6 +129,11 @@ def test_the_report_has_every_arm_seed_and_verdict():
     alike = language.report([*near, row("dense 512", 1.95), row("dense 9", 1.9), *trees])
     assert "dense 512, which these losses don't tell apart:" in alike and "of the way;" not in alike
     assert "less dense 9: +0.100 nat (3 and 1 seeds)\n" in alike + "\n"
+    (top,) = WHOLE
+    some = [row(top, 1.8, nodes_needed=[20.5, 19.5], neurons_engaged=95), row("dense 53", 1.9), row("dense 95", 1.85)]
+    told = language.report(some)
+    assert "| 95; by search 52.0 |" in told
+    assert f"{top} less dense 53: -0.100" in told and f"{top} less dense 95: -0.050" in told
     missed = language.report([row("dense 512", 1.95, initial="normal")])
     assert missed.count("MISSED") == 2
     assert language.report([row("none", 2.0)]).count("not recorded yet") == 2

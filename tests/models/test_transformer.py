@@ -236,7 +236,7 @@ def test_the_released_form_has_no_room_for_others(changes, message, rng, tmp_pat
     "changes, message",
     [
         ({"heads": 4}, "heads must divide hidden, got 4 and 6"),
-        ({"ff": "tree"}, "ff must be one of 'dense', 'path', 'leaf', 'moe', 'none', got 'tree'"),
+        ({"ff": "tree"}, "ff must be one of 'dense', 'path', 'leaf', 'top', 'moe', 'none', got 'tree'"),
         ({"initial": "xavier"}, "initial must be one of"),
         ({"layers": 0}, "layers must be at least 1"),
         ({"depth": -1}, "depth must be at least 0"),
