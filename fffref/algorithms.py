@@ -11,7 +11,6 @@ printed algorithms do not fit their own text, the docstring says what was mended
 [5] D. Blalock and J. Guttag, "Multiplying Matrices Without Multiplying", arXiv 2106.10860, Algorithm 1.
 """
 
-import heapq
 import math
 
 
@@ -158,16 +157,16 @@ def SEARCH(iota, fff, k):
         The nodes whose choice was needed.
     """
     N = len(fff.node_bias)
-    frontier, computed, masses = [(-1.0, 0)], [], {}  # all of the mass is at the root
+    frontier, computed, masses = [(-1.0, 0)], [], {}  # masses negated; all of it is at the root
     while len(masses) < k:
-        mass, n = heapq.heappop(frontier)  # the largest mass; what is below has no more than that
+        mass, n = min(frontier)  # the largest mass; what is below has no more than that
+        frontier.remove((mass, n))
         if n >= N:
             masses[n - N] = -mass  # a leaf, and nothing on the frontier is heavier
             continue
         computed.append(n)
         z = dot(iota, fff.node_weight[n]) + float(fff.node_bias[n])
-        heapq.heappush(frontier, (mass * sigma(-z), 2 * n + 1))
-        heapq.heappush(frontier, (mass * sigma(z), 2 * n + 2))
+        frontier += [(mass * sigma(-z), 2 * n + 1), (mass * sigma(z), 2 * n + 2)]  # left, right
     outputs = [leaf(iota, fff, n) for n in masses]
     total = math.fsum(masses.values())
     return [dot(masses.values(), column) / total for column in zip(*outputs, strict=True)], list(masses), computed
