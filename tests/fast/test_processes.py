@@ -19,7 +19,7 @@ import pytest
 
 import fffref
 from fffref import LeafFFF
-from fffref.fast import decoding, kernels
+from fffref.fast import decoding, kernels, top_leaves
 from fffref.layers import tree
 
 WHOLE = """
@@ -174,7 +174,7 @@ import numpy as np
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     import fffref
-    from fffref.fast import decoding, gelu, lookup, updates  # all kernels are compiled in one way
+    from fffref.fast import decoding, gelu, lookup, top_leaves, updates  # all kernels are compiled in one way
     layer = fffref.PathFFF.init(np.random.default_rng(0), 5, 3, 2)
     x = np.ones((2, 5), np.float32)
     np.testing.assert_allclose(fffref.jit(layer)(x), layer.forward_hard(x), rtol=1e-4)
@@ -216,4 +216,4 @@ def test_the_cache_of_kernels_knows_what_they_are_made_of():
     text = b"".join((folder / name).read_bytes() for name in ("registers.py", "instructions.py"))
     assert kernels.REGISTERS == hashlib.sha256(text).hexdigest()[:12]
     text += (folder / "kernels.py").read_bytes()
-    assert decoding.KERNELS == hashlib.sha256(text).hexdigest()[:12]
+    assert decoding.KERNELS == top_leaves.KERNELS == hashlib.sha256(text).hexdigest()[:12]

@@ -41,6 +41,9 @@ def test_outputs_of_both_passes_are_the_same_and_gates_sum_to_one(case):
     assert layer.route(x).shape == (*x.shape[:-1], layer.k) and layer.nodes_needed(x).shape == x.shape[:-1]
     fast = FastTop(layer)
     np.testing.assert_allclose(fast.forward(x)[0], y, rtol=1e-10, atol=1e-12)
+    leaf, mass, computed = fast.search(x)
+    assert leaf.shape == mass.shape == (*x.shape[:-1], layer.k) and computed.shape == x.shape[:-1]
+    assert ((0 <= leaf) & (leaf < 2**layer.layer.depth)).all() and (computed < 2**layer.layer.depth).all()
 
 
 @pytest.mark.parametrize("depth, k", [(0, 1), (1, 1), (2, 3), (4, 1), (4, 2), (4, 5), (5, 2)])
@@ -48,6 +51,10 @@ def test_a_search_finds_the_same_leaves_from_the_nodes_that_are_said_to_be_neede
     layer = decisive(rng, depth, k)
     x = rng.standard_normal((20, 5))
     y, leaves, needed = layer.forward(x)[0], layer.route(x), layer.nodes_needed(x)
+    compiled = FastTop(layer)
+    np.testing.assert_allclose(compiled(x), y, rtol=1e-10, atol=1e-12)
+    np.testing.assert_array_equal(compiled.search(x)[0], leaves)
+    np.testing.assert_array_equal(compiled.search(x)[2], needed)
     for row, output, leaf, n in zip(x, y, leaves, needed, strict=True):
         found, heaviest, computed = algorithms.SEARCH(row, layer.layer, k)
         np.testing.assert_allclose(output, found, rtol=1e-10, atol=1e-12)
@@ -112,6 +119,7 @@ def test_ties_go_to_the_left_and_nan_to_nan():
     x = np.array([[np.nan, 1.0], [1.0, 1.0]])
     y = layer.forward(x)[0]
     assert np.isnan(y[0]).all() and np.isfinite(y[1]).all()
+    np.testing.assert_array_equal(FastTop(layer)(x), y)
     assert layer.route(x).shape == (2, 2)
 
 
