@@ -2,22 +2,12 @@
 
 import numpy as np
 import pytest
+from carved import error
 
 from fffref import DenseFF, LeafFFF
 from fffref.models import carving_controls as controls
 from fffref.models.carve import Carving, carve_rows
-from fffref.models.fitting import Rows, relative_error
-
-
-@pytest.fixture
-def rows(rng):
-    """A layer of 24 neurons, and 800 inputs that vary more in some directions than in others."""
-    layer = DenseFF.init(rng, 8, 6, 24, activation="gelu", dtype=np.float64)
-    return Rows.of(layer, rng.standard_normal((800, 8)) @ rng.standard_normal((8, 8)))
-
-
-def error(rows, layer):
-    return relative_error(layer.forward_hard(rows.x), rows.y)
+from fffref.models.fitting import Rows
 
 
 def test_all_of_everything_is_the_layer(rows):

@@ -4,25 +4,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from carved import error
 
 from fffref import DenseFF, PathFFF, training
 from fffref.models import carving_trained as trained
 from fffref.models.carve import Carving, carve_rows
-from fffref.models.fitting import Rows, relative_error
+from fffref.models.fitting import Rows
 from fffref.training.schedules import OneCycle
 
 RECIPE = training.Recipe(epochs=15, batch_size=32, learning_rate=OneCycle(3e-3))
-
-
-@pytest.fixture
-def rows(rng):
-    """A layer of 24 neurons, and 800 inputs that vary more in some directions than in others."""
-    layer = DenseFF.init(rng, 8, 6, 24, activation="gelu", dtype=np.float64)
-    return Rows.of(layer, rng.standard_normal((800, 8)) @ rng.standard_normal((8, 8)))
-
-
-def error(rows, layer):
-    return relative_error(layer.forward_hard(rows.x), rows.y)
 
 
 def test_tuning_moves_leaves_and_not_the_routing(rows):

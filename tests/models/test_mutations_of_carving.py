@@ -4,6 +4,7 @@ What would go wrong in silence: a control that is worse than it could be, or a t
 """
 
 import numpy as np
+from carved import error
 from mutants import make_tests, near
 
 from fffref import DenseFF, counting, training
@@ -32,10 +33,6 @@ def smooth(seed=1):
     layer = DenseFF.init(rng, 8, 6, 24, activation="gelu", dtype=np.float64)
     x = rng.standard_normal((800, 4)) @ rng.standard_normal((4, 8)) + rng.standard_normal(8)
     return fitting.Rows.of(layer, x * rng.choice([0.3, 1, 8], (800, 1)))
-
-
-def error(rows, layer):
-    return fitting.relative_error(layer.forward_hard(rows.x), rows.y)
 
 
 def verify_carve(module):
