@@ -100,7 +100,7 @@ def models_of_language():
     alike = lambda row: (row["arm"], row["learning_rate"], row["initial"])  # noqa: E731
     mean = {arm: statistics.fmean(r["validation_loss"] for r in runs if alike(r) == alike(best[arm])) for arm in best}
     shown = ("LeafFFF depth 3, leaves of 64", "LeafFFF depth 4, leaves of 32", "PathFFF 1 x 9 levels",
-             "MoE 2 of 16, experts of 32, no noise")  # fmt: skip
+             "TopLeaves 2 of 64, leaves of 16", "MoE 2 of 16, experts of 32, no noise")  # fmt: skip
     for tree in shown:
         rival = language.RIVALS[tree]
         text = f"{mean[tree]:.3f} nat a character; {rival}: {mean[rival]:.3f}; dense 512: {mean['dense 512']:.3f}"
