@@ -346,7 +346,7 @@ FAULTS = {
     "mixture forgotten in the outputs": ("leaf_fff", "folded = (tape.hidden * mixture)", "folded = (tape.hidden)"),
     "balance dropped": ("leaf_fff", 'dmix = dmix + tapes.further("dmixture", dmixture, tape.mixture)', "pass"),
     "dx without the nodes": ("leaf_fff", "dx = dnode @ self.node_weight + ", "dx = "),
-    "mean instead of sum": ("leaf_fff", "leaf_in_bias=dleaf_logit.sum(0)", "leaf_in_bias=dleaf_logit.mean(0)"),
+    "mean instead of sum": ("leaf_fff", "dleaf_logit.sum(0)", "dleaf_logit.mean(0)"),
     "logit instead of activation": ("path_fff", "self._on_path(tape.node, tape.hidden)", "self._on_path(tape.node, tape.logit)"),
     "activation's slope dropped": ("path_fff", "dlogit = dhidden * activations.get(self.activation).derivative(tape.logit)", "dlogit = dhidden"),
     "dense bias gradient by mean": ("dense_ff", "out_bias=dy.sum(0)", "out_bias=dy.mean(0)"),
@@ -425,7 +425,7 @@ FAULTS = {
     "kernels: two rows that share neurons exchanged": ("kernels", "= dot_pairs(x, (i[q], i[p])", "= dot_pairs(x, (i[p], i[q])"),
     "registers: rows beyond sixteen forgotten": ("registers", "if first > 0:\n            s0, s1", "if first > 99:\n            s0, s1"),
     # wrong by one in two thousand
-    "one in two thousand": ("leaf_fff", "node_bias=dnode.sum(0)", "node_bias=1.0005 * dnode.sum(0)"),
+    "one in two thousand": ("leaf_fff", "dnode.sum(0)", "1.0005 * dnode.sum(0)"),
 }  # fmt: skip
 
 test_the_source_as_it_is_passes, test_a_planted_fault_is_found = make_tests(globals(), FAULTS)

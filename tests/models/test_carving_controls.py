@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from carved import error
+from carving_error import error
 
 from fffref import DenseFF, LeafFFF
 from fffref.models import carving_controls as controls

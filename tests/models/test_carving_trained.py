@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from carved import error
+from carving_error import error
 
 from fffref import DenseFF, PathFFF, training
 from fffref.models import carving_trained as trained

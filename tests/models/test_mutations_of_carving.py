@@ -4,7 +4,7 @@ What would go wrong in silence: a control that is worse than it could be, or a t
 """
 
 import numpy as np
-from carved import error
+from carving_error import error
 from mutants import make_tests, near
 
 from fffref import DenseFF, counting, training
