@@ -39,7 +39,7 @@ class ReachedTape(NodeTape):
     }  # fmt: skip
 
 
-WIDE, ROWS_A_LEAF = 64, 40  # neurons of a leaf, and rows for each: from there on, BLAS is quicker than row by row
+WIDE, ROWS_A_LEAF = 64, 40  # neurons of a leaf, and rows for each: from there on, BLAS is quicker than our kernel
 MANY = 1 / 10  # of all pairs of a sample and a leaf: from there on, matrix products of all leaves are quicker
 
 
@@ -129,8 +129,8 @@ class FastLeaf(CompiledLayer):
         dy = plain(layer.gradient_rows(dy, tape.lead))  # (B, O)
         leaves, dmix, dleaf_logit = self.mix_reached_backward(tape, dy)
         dnode = layer.choose_backward(tape, dmix, dlogit, dchoice, dmixture)  # (B, N)
-        grads = layer.with_arrays({"node_weight": dnode.T @ plain(tape.x), "node_bias": dnode.sum(0), **leaves})
-        return grads, self.reached_input_gradient(tape, dnode, dleaf_logit) if input_gradient else None
+        dx = self.gradient_of_x(tape, dnode, dleaf_logit) if input_gradient else None
+        return layer.with_nodes(leaves, dnode, tape), dx
 
     def mix_reached_backward(self, tape, dy):
         """As `LeafFFF.mix_leaves_backward`, of `mix_reached`: arrays' gradients are `Rows`, the neurons' are (P, l)."""
@@ -144,7 +144,7 @@ class FastLeaf(CompiledLayer):
         leaves = self._leaf_gradients(x, dy, sample, neuron, dleaf_logit, tape.hidden * mass)
         return leaves | {"leaf_out_bias": tape.mixture.T @ dy}, dmix, dleaf_logit
 
-    def reached_input_gradient(self, tape, dnode, dleaf_logit):
+    def gradient_of_x(self, tape, dnode, dleaf_logit):
         """By way of the leaves, and of the choices: (B, N), (P, l) -> (..., n_in)."""
         in_weight = self.weights.in_weight
         dx = self._sums_by_sample(dleaf_logit, self._neurons(tape.leaf), tape.sample, in_weight, len(tape.x))

@@ -130,8 +130,5 @@ class FastTop:
         arrays, dgate, dleaf_logit = self.fast.mix_reached_backward(inner, dy)
         dgate = dgate + tapes.further("dgates", dgates, inner.mixture)
         dnode = leaves.choose_backward(replace(inner, mixture=mass), top_backward(mass, inner.mixture, dgate))
-        nodes = {"node_weight": dnode.T @ plain(inner.x), "node_bias": dnode.sum(0)}
-        grads = TopLeaves(leaves.with_arrays(nodes | arrays), self.layer.k)
-        return grads, self.fast.reached_input_gradient(inner, dnode, dleaf_logit) if input_gradient else None
-
-    forward_hard = __call__
+        grads = TopLeaves(leaves.with_nodes(arrays, dnode, inner), self.layer.k)
+        return grads, self.fast.gradient_of_x(inner, dnode, dleaf_logit) if input_gradient else None

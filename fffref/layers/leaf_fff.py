@@ -184,18 +184,27 @@ class LeafFFF(Layer):
             The gradient of every array: a record of the layer's own class.
         dx : ndarray (..., n_in), or None
         """
-        tapes.check(self, tape, LeafTape)
-        tapes.check_origin(tape, self.leaf_in_weight[0, 0], self.leaf_in_bias[0, 0], tape.leaf_logit)
+        self.check_tape(tape)
         dy = self.gradient_rows(dy, tape.lead)  # (B, O)
         leaves, dmix, dleaf_logit = self.mix_leaves_backward(tape, dy)
         dnode = self.choose_backward(tape, dmix, dlogit, dchoice, dmixture)  # (B, N)
+        dx = self.gradient_of_x(tape, dnode, dleaf_logit) if input_gradient else None
+        return self.with_nodes(leaves, dnode, tape), dx
+
+    def check_tape(self, tape):
+        """Refuse a tape that `forward` of this layer did not return."""
+        tapes.check(self, tape, LeafTape)
+        tapes.check_origin(tape, self.leaf_in_weight[0, 0], self.leaf_in_bias[0, 0], tape.leaf_logit)
+
+    def with_nodes(self, leaves, dnode, tape):
+        """All gradients, a record: those of the leaves' arrays by name, and of the nodes' arrays by way of dnode."""
         # (N, B) @ (B, I)
-        grads = self.with_arrays({"node_weight": dnode.T @ tape.x, "node_bias": dnode.sum(0), **leaves})
-        if not input_gradient:
-            return grads, None
-        # by way of the choices, and of the leaves: (B, I)
-        dx = dnode @ self.node_weight + dleaf_logit @ self._neurons(self.leaf_in_weight)
-        return grads, dx.reshape(*tape.lead, self.n_in)
+        return self.with_arrays({"node_weight": dnode.T @ tape.x, "node_bias": dnode.sum(0), **leaves})
+
+    def gradient_of_x(self, tape, dnode, dleaf_logit):
+        """By way of the choices, and of the leaves: (B, N), (B, L l) -> (..., n_in)."""
+        dx = dnode @ self.node_weight + dleaf_logit @ self._neurons(self.leaf_in_weight)  # (B, I)
+        return dx.reshape(*tape.lead, self.n_in)
 
     def mix_leaves_backward(self, tape, dy):
         """The backward pass of `mix_leaves`: gradients of the leaves' arrays, of the mixture, and of their neurons.
@@ -264,10 +273,14 @@ class LeafFFF(Layer):
         y = np.empty((len(x), self.n_out), self.dtype)
         for j in np.unique(leaf):  # a leaf at a time, with its b samples: its weights are read once
             mine = leaf == j
-            hidden = x[mine] @ self.leaf_in_weight[j].T + self.leaf_in_bias[j]  # (b, I) -> (b, l)
-            hidden = activations.get(self.activation).function(hidden)
-            y[mine] = hidden @ self.leaf_out_weight[j] + self.leaf_out_bias[j]  # (b, l) -> (b, O)
+            y[mine] = self.leaf_output(j, x[mine])
         return y.reshape(*lead, self.n_out)
+
+    def leaf_output(self, j, x):
+        """What leaf j makes of rows: (b, n_in) -> (b, n_out)."""
+        hidden = x @ self.leaf_in_weight[j].T + self.leaf_in_bias[j]  # (b, I) -> (b, l)
+        hidden = activations.get(self.activation).function(hidden)
+        return hidden @ self.leaf_out_weight[j] + self.leaf_out_bias[j]  # (b, l) -> (b, O)
 
     def route(self, x):
         """Return the leaf that each sample reaches.

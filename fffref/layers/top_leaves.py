@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .. import checks
-from . import activations, tapes
+from . import tapes
 from .leaf_fff import LeafFFF
 from .leaf_tape import LeafTape
 from .record import Record
@@ -114,11 +114,8 @@ class TopLeaves(Record):
         leaves, dgate, dleaf_logit = layer.mix_leaves_backward(replace(inner, mixture=tape.gates), dy)
         dgate = dgate + tapes.further("dgates", dgates, tape.gates)
         dnode = layer.choose_backward(inner, top_backward(inner.mixture, tape.gates, dgate))  # (B, N)
-        grads = layer.with_arrays({"node_weight": dnode.T @ inner.x, "node_bias": dnode.sum(0), **leaves})
-        if not input_gradient:
-            return TopLeaves(grads, self.k), None
-        dx = dnode @ layer.node_weight + dleaf_logit @ layer._neurons(layer.leaf_in_weight)  # (B, I)
-        return TopLeaves(grads, self.k), dx.reshape(*inner.lead, layer.n_in)
+        dx = layer.gradient_of_x(inner, dnode, dleaf_logit) if input_gradient else None
+        return TopLeaves(layer.with_nodes(leaves, dnode, inner), self.k), dx
 
     def forward_hard(self, x):
         """The output of `forward`, from the k leaves alone.
@@ -133,9 +130,7 @@ class TopLeaves(Record):
         y = np.zeros((len(x), layer.n_out), layer.dtype)
         for j in np.flatnonzero(gates.any(0)):  # a leaf at a time, with the b samples that it is mixed for
             mine = gates[:, j] != 0
-            hidden = x[mine] @ layer.leaf_in_weight[j].T + layer.leaf_in_bias[j]  # (b, I) -> (b, l)
-            hidden = activations.get(layer.activation).function(hidden)
-            y[mine] += gates[mine, j, None] * (hidden @ layer.leaf_out_weight[j] + layer.leaf_out_bias[j])  # (b, O)
+            y[mine] += gates[mine, j, None] * layer.leaf_output(j, x[mine])  # (b, O)
         return y.reshape(*lead, layer.n_out)
 
     def route(self, x):
@@ -170,9 +165,7 @@ class TopLeaves(Record):
     def _checked(self, tape):
         """The inner tape; refuses what `forward` of this layer did not return."""
         checks.instance("tape", tape, TopTape, "the TopTape that forward returned")
-        tapes.check(self.layer, tape.inner, LeafTape)
-        first = self.layer.leaf_in_weight[0, 0], self.layer.leaf_in_bias[0, 0]
-        tapes.check_origin(tape.inner, *first, tape.inner.leaf_logit)
+        self.layer.check_tape(tape.inner)
         checks.array("the tape's gates", tape.gates, tape.inner.mixture.shape, self.dtype)
         return tape.inner
 

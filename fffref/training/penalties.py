@@ -94,26 +94,18 @@ def _(layer: PathFFF, tape, settings):
     return 0, {"route_gradient": settings.route_gradient} if settings.route_gradient else {}
 
 
-@penalty.register
-def _(layer: MoE, tape, settings):
+@penalty.register(MoE)
+@penalty.register(TopLeaves)
+def _(layer, tape, settings):
     """Importance, on the gates, and load, if there was noise; the paper weights both by 0.1."""
     if not settings.balance_weight:
         return 0, {}
-    value, extra, weight = 0, {}, layer.dtype.type(settings.balance_weight)
-    for name in ("gates", "load") if tape.load is not None else ("gates",):  # without noise there is no load
+    value, extra, weight = 0, {}, tape.gates.dtype.type(settings.balance_weight)
+    # without noise there is no load
+    for name in ("gates", "load") if getattr(tape, "load", None) is not None else ("gates",):
         balance, gradient = losses.expert_balance(getattr(tape, name))
         value, extra[f"d{name}"] = value + weight * balance, weight * gradient  # (B, E)
     return value, extra
-
-
-@penalty.register
-def _(layer: TopLeaves, tape, settings):
-    """How evenly the gates are spread over the leaves, as the importance of a `MoE`."""
-    if not settings.balance_weight:
-        return 0, {}
-    weight = layer.dtype.type(settings.balance_weight)
-    balance, dgates = losses.expert_balance(tape.gates)
-    return weight * balance, {"dgates": weight * dgates}  # (B, L)
 
 
 # ---------------------------------------------------------------------- which options make sense
@@ -225,8 +217,9 @@ def _(layer: PathFFF):
 @compiled.register
 def _(layer: LeafFFF):
     from ..fast import jit
+    from ..fast.leaf import FastLeaf
 
-    _know_fast_leaf()
+    _know(FastLeaf, LeafFFF)
     return jit(layer)
 
 
@@ -234,22 +227,12 @@ def _(layer: LeafFFF):
 def _(layer: TopLeaves):
     from ..fast.top_leaves import FastTop
 
-    _know_fast_top()
+    _know(FastTop, TopLeaves)
     return FastTop(layer)
 
 
 @functools.cache
-def _know_fast_top():
-    """As below."""
-    from ..fast.top_leaves import FastTop
-
-    penalty.register(FastTop, lambda view, tape, settings: penalty(view.layer, tape, settings))
-
-
-@functools.cache
-def _know_fast_leaf():
-    """The compiled `LeafFFF` is asked as the layer itself is. Once a process, and not before Numba is needed."""
-    from ..fast.leaf import FastLeaf
-
-    forward_training.register(FastLeaf, forward_training.dispatch(LeafFFF))
-    penalty.register(FastLeaf, penalty.dispatch(LeafFFF))
+def _know(compiled_form, kind):
+    """A compiled form is asked as the layer itself is. Once a process, and not before Numba is needed."""
+    forward_training.register(compiled_form, forward_training.dispatch(kind))
+    penalty.register(compiled_form, penalty.dispatch(kind))
