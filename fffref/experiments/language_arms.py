@@ -3,7 +3,7 @@
 RATES = (1e-3, 3e-3)
 GATE = "dense 512"  # what has to reach the published loss, with nanoGPT's initial values
 PUBLISHED, TOLERANCE = 1.88, 0.03  # nanoGPT's readme
-WIDTHS = (9, 14, 28, 36, 53, 67, 80, 95, 192, 256, 512, 1024, 2048)
+WIDTHS = (9, 14, 28, 32, 36, 53, 67, 80, 95, 192, 256, 512, 1024, 2048)
 ARMS = {
     "none": {"ff": "none"},
     **{f"dense {width}": {"ff": "dense", "width": width} for width in WIDTHS},
@@ -22,13 +22,16 @@ ARMS = {
     },
     "TopLeaves 2 of 64, leaves of 16": {"ff": "top", "depth": 6, "leaf_width": 16},
     "MoE 2 of 16, experts of 32": {"ff": "moe", "experts": 16, "width": 32},
-    "MoE 2 of 16, experts of 32, no noise": {
-        "ff": "moe", "experts": 16, "width": 32, "drawn_gate": True, "gate_noise": False,
+    **{
+        f"MoE 2 of {experts}, experts of {width}, no noise": {
+            "ff": "moe", "experts": experts, "width": width, "drawn_gate": True, "gate_noise": False,
+        }
+        for experts, width in ((16, 32), (64, 16))
     },
 }
 DENSE = {"PathFFF 1 x": 9, "PathFFF 4 x": 28, "PathFFF 16 x": 80, "PathFFF 64 x": 192, "PathFFF 128 x": 256,
          "LeafFFF depth 3,": 67, "LeafFFF depth 4,": 36, "LeafFFF depth 6, leaves of 8": 14,
-         "LeafFFF depth 6, leaves of 32": 36, "TopLeaves": 53, "MoE": 67}  # fmt: skip
+         "LeafFFF depth 6, leaves of 32": 36, "TopLeaves": 53, "MoE 2 of 16": 67, "MoE 2 of 64": 32}  # fmt: skip
 RIVALS = {  # the dense layer that engages as many neurons, to within three; of `TopLeaves`, as a search finds them
     arm: f"dense {width}" for arm in ARMS for start, width in DENSE.items() if arm.startswith(start)
 }
