@@ -62,12 +62,20 @@ def main(argv=None):
     with contextlib.suppress(AttributeError):  # a word that the terminal's encoding lacks is no reason to fail
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        status = _run(parser().parse_args(argv))
+        status = _run(_parsed(argv))
     except SystemExit:  # after a help text, or one line about the arguments
         if failed := _flush():
             return failed
         raise
     return _flush() or status
+
+
+def _parsed(argv):
+    """The arguments; what cannot be printed of a help text ends the process, which not every argparse sees to."""
+    try:
+        return parser().parse_args(argv)
+    except OSError as error:
+        sys.exit(_unprinted(error))
 
 
 def _run(arguments):
@@ -97,12 +105,17 @@ def _flush():
             sys.stdout.flush()
         return 0
     except OSError as error:
-        with contextlib.suppress(OSError, ValueError):  # lest Python complain again at its end
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if isinstance(error, BrokenPipeError):
-            return CLOSED_PIPE
-        print(f"fffref: cannot print: {_line(error)}", file=sys.stderr)
-        return 2
+        return _unprinted(error)
+
+
+def _unprinted(error):
+    """Print no more, and say why, but for a reader who has gone; return the exit status."""
+    with contextlib.suppress(OSError, ValueError):  # lest Python complain again at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if isinstance(error, BrokenPipeError):
+        return CLOSED_PIPE
+    print(f"fffref: cannot print: {_line(error)}", file=sys.stderr)
+    return 2
 
 
 def _show_warning(message, *_):

@@ -195,6 +195,16 @@ def test_a_full_disk_under_standard_output_is_one_line(words):
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and "No space left on device" in done.stderr
 
 
+@pytest.mark.parametrize("error, status", [(BrokenPipeError(), 141), (OSError(28, "No space left on device"), 2)])
+def test_a_help_text_that_cannot_be_printed_is_no_traceback(error, status, monkeypatch, capsys):
+    """Early versions of Python 3.11 let argparse raise what later ones pass over."""
+    monkeypatch.setattr(argparse.ArgumentParser, "_print_message", lambda *_: (_ for _ in ()).throw(error))
+    monkeypatch.setattr(cli.os, "dup2", lambda *_: None)
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["train", "--help"])
+    assert stopped.value.code == status and capsys.readouterr().err.count("\n") == (status == 2)
+
+
 def test_a_terminal_without_the_words_does_not_fail():
     done = shell("fffref count --list", env=os.environ | {"PYTHONIOENCODING": "ascii"})
     assert done.returncode == 0
